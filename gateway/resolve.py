@@ -1,0 +1,163 @@
+"""Inheritance made explicit: each route with every policy that applies to it, in the order Envoy must try them.
+
+`defaults` -> module -> route, the nearest wins field by field. Whoever compiles, plans or explains starts from these values
+and never looks up a parent again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.model import (
+    AnyOf,
+    Authentication,
+    Authorization,
+    Cors,
+    Gateway,
+    HeaderEdits,
+    Match,
+    Module,
+    Policies,
+    RateLimit,
+    Retry,
+    Route,
+    Timeouts,
+)
+from gateway.problems import Path
+
+DEFAULT_REQUEST_TIMEOUT = 15_000
+DEFAULT_IDLE_TIMEOUT = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRoute:
+    """A route with nothing left to inherit. `timeouts` has both fields set; None means that a policy is off."""
+
+    module: str
+    name: str
+    path: Path
+    listener: str
+    hosts: tuple[str, ...]
+    tier: str
+    route: Route
+    authentication: Authentication
+    authorization: tuple[Authorization, ...]
+    timeouts: Timeouts
+    retry: Retry | None
+    retry_inherited: bool
+    cors: Cors | None
+    request_headers: HeaderEdits
+    response_headers: HeaderEdits
+    rate_limits: tuple[RateLimit, ...]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.module}/{self.name}"
+
+    @property
+    def match(self) -> Match:
+        return self.route.match
+
+    def authenticated_by(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of `names` (providers or key sources) that this route accepts, in the document's order."""
+        known = set(names)
+        return tuple(n for n in self.authentication.any_of if n in known) if isinstance(self.authentication, AnyOf) else ()
+
+
+def resolve(gateway: Gateway) -> tuple[ResolvedRoute, ...]:
+    """Every route of every module, most specific first (see `precedence`)."""
+    routes = (
+        resolve_route(gateway, module_name, module, route_name, route)
+        for module_name, module in gateway.modules.items()
+        for route_name, route in module.routes.items()
+    )
+    return tuple(sorted(routes, key=precedence))
+
+
+def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name: str, route: Route) -> ResolvedRoute:
+    levels: tuple[Policies, ...] = (route, module, gateway.defaults)
+    timeouts = [level.timeouts for level in levels if level.timeouts is not None]
+    retry = first(level.retry for level in levels)
+    cors = first(level.cors for level in levels)
+    authorization = tuple(a for a in (module.authorization, route.authorization) if a is not None)
+    return ResolvedRoute(
+        module=module_name,
+        name=route_name,
+        path=("modules", module_name, "routes", route_name),
+        listener=module.listener,
+        hosts=module.hosts,
+        tier=module.tier,
+        route=route,
+        authentication=first((route.authentication, module.authentication)) or AnyOf(any_of=("",)),
+        authorization=authorization[-1:],
+        timeouts=Timeouts(
+            request=first([*(t.request for t in timeouts), DEFAULT_REQUEST_TIMEOUT]),
+            idle=first([*(t.idle for t in timeouts), DEFAULT_IDLE_TIMEOUT]),
+        ),
+        retry=None if retry == "none" else retry,
+        retry_inherited=route.retry is None,
+        cors=None if cors == "none" else cors,
+        request_headers=merge_edits(level.request_headers for level in reversed(levels)),
+        response_headers=merge_edits(level.response_headers for level in reversed(levels)),
+        rate_limits=(module.rate_limits or ()) + (route.rate_limits or ()),
+    )
+
+
+T = TypeVar("T")
+
+
+def first(values: Iterable[T | None]) -> T | None:
+    """The first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def merge_edits(edits: Iterable[HeaderEdits | None]) -> HeaderEdits:
+    """Header edits from the outermost to the nearest level: later ones override equal names, removals add up."""
+    set_: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: dict[str, None] = {}
+    for edit in edits:
+        if edit is not None:
+            set_ |= edit.set
+            add |= edit.add
+            remove |= dict.fromkeys(edit.remove)
+    return HeaderEdits(set=set_, add=add, remove=tuple(remove))
+
+
+def precedence(route: ResolvedRoute) -> tuple[object, ...]:
+    """Gateway API's order: priority, exact, longest template or prefix, method, headers, query; regex last; then by name."""
+    path = route.match.path
+    if path.exact is not None:
+        kind, text = 0, path.exact
+    elif path.regex is not None:
+        kind, text = 2, ""
+    else:
+        kind, text = 1, path.prefix or path.template or ""
+    literal = text.split("{", 1)[0] if path.template is not None else text.rstrip("/") + "/"
+    return (
+        -(route.route.priority or 0),
+        kind,
+        -len(literal),
+        -text.count("/"),
+        not route.match.methods,
+        -len(route.match.headers),
+        -len(route.match.query),
+        route.module,
+        route.name,
+    )
+
+
+def header_names_of_identity(gateway: Gateway) -> tuple[str, ...]:
+    """Every header by which this gateway tells upstreams who calls: stripped from what clients send, before anything else."""
+    names = {header for provider in gateway.jwt_providers.values() for header in provider.claims_to_headers.values()}
+    names |= {keys.forward_client_id for keys in gateway.api_keys.values() if keys.forward_client_id}
+    return tuple(sorted(names))
+
+
+def by_host(routes: Iterable[ResolvedRoute]) -> Mapping[str, tuple[ResolvedRoute, ...]]:
+    """The routes of one listener, grouped by host, keeping their order; hosts sorted."""
+    hosts: dict[str, list[ResolvedRoute]] = {}
+    for route in routes:
+        for host in route.hosts:
+            hosts.setdefault(host, []).append(route)
+    return {host: tuple(hosts[host]) for host in sorted(hosts)}
