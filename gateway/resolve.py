@@ -27,6 +27,7 @@ from gateway.problems import Path
 
 DEFAULT_REQUEST_TIMEOUT = 15_000
 DEFAULT_IDLE_TIMEOUT = 60_000
+NOBODY = AnyOf.model_construct(any_of=())  # authentication that nobody wrote accepts nobody; `check` reports it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
         hosts=module.hosts,
         tier=module.tier,
         route=route,
-        authentication=first((route.authentication, module.authentication)) or AnyOf(any_of=("",)),
+        authentication=first((route.authentication, module.authentication)) or NOBODY,
         authorization=authorization[-1:],
         timeouts=Timeouts(
             request=first([*(t.request for t in timeouts), DEFAULT_REQUEST_TIMEOUT]),
