@@ -21,18 +21,26 @@ from gateway.model import (
     RateLimit,
     Retry,
     Route,
-    Timeouts,
 )
 from gateway.problems import Path
 
 DEFAULT_REQUEST_TIMEOUT = 15_000
 DEFAULT_IDLE_TIMEOUT = 60_000
+NO_EDITS = HeaderEdits()
 NOBODY = AnyOf.model_construct(any_of=())  # authentication that nobody wrote accepts nobody; `check` reports it
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedTimeouts:
+    """Milliseconds."""
+
+    request: int
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """A route with nothing left to inherit. `timeouts` has both fields set; None means that a policy is off."""
+    """A route with nothing left to inherit; None means that a policy is off."""
 
     module: str
     name: str
@@ -43,7 +51,7 @@ class ResolvedRoute:
     route: Route
     authentication: Authentication
     authorization: tuple[Authorization, ...]
-    timeouts: Timeouts
+    timeouts: ResolvedTimeouts
     retry: Retry | None
     retry_inherited: bool
     cors: Cors | None
@@ -91,9 +99,9 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
         route=route,
         authentication=first((route.authentication, module.authentication)) or NOBODY,
         authorization=authorization[-1:],
-        timeouts=Timeouts(
-            request=first([*(t.request for t in timeouts), DEFAULT_REQUEST_TIMEOUT]),
-            idle=first([*(t.idle for t in timeouts), DEFAULT_IDLE_TIMEOUT]),
+        timeouts=ResolvedTimeouts(
+            request=first(t.request for t in timeouts) or DEFAULT_REQUEST_TIMEOUT,
+            idle=first(t.idle for t in timeouts) or DEFAULT_IDLE_TIMEOUT,
         ),
         retry=None if retry == "none" else retry,
         retry_inherited=route.retry is None,
@@ -114,15 +122,14 @@ def first(values: Iterable[T | None]) -> T | None:
 
 def merge_edits(edits: Iterable[HeaderEdits | None]) -> HeaderEdits:
     """Header edits from the outermost to the nearest level: later ones override equal names, removals add up."""
-    set_: dict[str, str] = {}
-    add: dict[str, str] = {}
-    remove: dict[str, None] = {}
-    for edit in edits:
-        if edit is not None:
-            set_ |= edit.set
-            add |= edit.add
-            remove |= dict.fromkeys(edit.remove)
-    return HeaderEdits(set=set_, add=add, remove=tuple(remove))
+    written = [edit for edit in edits if edit is not None]
+    if len(written) < 2:
+        return written[0] if written else NO_EDITS
+    return HeaderEdits(
+        set={name: value for edit in written for name, value in edit.set.items()},
+        add={name: value for edit in written for name, value in edit.add.items()},
+        remove=tuple(dict.fromkeys(name for edit in written for name in edit.remove)),
+    )
 
 
 def precedence(route: ResolvedRoute) -> tuple[object, ...]:
