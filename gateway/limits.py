@@ -4,6 +4,7 @@ The compiler writes these entries into Envoy's rate limit actions and the decisi
 them, so that the two cannot disagree. Descriptor entries, in order (envoy `extensions.common.ratelimit.v3`):
 
     limit of a tier    tier=<tier of the caller>, then one entry for each key of `per`
+                       (anonymous_tier=<the module's tier> on a route without authentication)
     limit of a route   route_limit=<module>/<route>/<name or index>, then one entry for each key of `per`
 
 Keys of `per`: `client` -> `client`, `ip` -> `remote_address`, `route` -> `route`, `claim:org` -> `claim:org`. A caller
@@ -47,11 +48,17 @@ def tier_shapes(gateway: Gateway, *, anonymous: bool) -> tuple[tuple[str, ...], 
 
 def tier_nodes(gateway: Gateway) -> tuple[LimitNode, ...]:
     """Every (tier, shape) with its limits, for callers with and without credentials."""
-    nodes = []
-    for name, tier in gateway.tiers.items():
-        for anonymous in (False, True):
-            nodes += _grouped(("tier", name), tier.rate_limits, anonymous=anonymous)
-    return tuple(dict.fromkeys(nodes))
+    return tuple(
+        node
+        for name, tier in gateway.tiers.items()
+        for anonymous in (False, True)
+        for node in _grouped((tier_key(anonymous=anonymous), name), tier.rate_limits, anonymous=anonymous)
+    )
+
+
+def tier_key(*, anonymous: bool) -> str:
+    """The first entry's key. Anonymous callers have one of their own: their `client` is an address, others' is not."""
+    return "anonymous_tier" if anonymous else "tier"
 
 
 def route_nodes(route: ResolvedRoute) -> tuple[LimitNode, ...]:
