@@ -6,7 +6,7 @@ and never looks up a parent again.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from gateway.model import (
     AnyOf,
@@ -86,8 +86,8 @@ def resolve(gateway: Gateway) -> tuple[ResolvedRoute, ...]:
 def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name: str, route: Route) -> ResolvedRoute:
     levels: tuple[Policies, ...] = (route, module, gateway.defaults)
     timeouts = [level.timeouts for level in levels if level.timeouts is not None]
-    retry = first(level.retry for level in levels)
-    cors = first(level.cors for level in levels)
+    retry: Literal["none"] | Retry | None = first(level.retry for level in levels)
+    cors: Literal["none"] | Cors | None = first(level.cors for level in levels)
     authorization = tuple(a for a in (module.authorization, route.authorization) if a is not None)
     return ResolvedRoute(
         module=module_name,

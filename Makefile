@@ -1,0 +1,60 @@
+# A fresh machine needs Python 3.11 (or later) and a package index; everything else comes as wheels, pinned by hash.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: up test check install stubs lint types contracts format bench lock build clean help
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
+
+up: install ## run a whole gateway on this machine: PostgreSQL, Valkey, control plane, decisions, Envoy, demo upstreams
+	@exec $(BIN)/gwctl up $(ARGS)
+
+test: check ## everything CI runs: linters, types, contracts, and the whole test suite on real servers
+	$(BIN)/pytest -n 2 --dist loadfile -q tests $(ARGS)
+
+check: install stubs lint types contracts ## linters, types and import contracts
+
+install: $(STAMP) ## make the environment .venv with the console script gwctl in it
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tollhouse needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+stubs: .stubs/.made ## type stubs for Envoy's protobufs, made from their descriptors
+
+.stubs/.made: $(STAMP) tools/make_stubs.py
+	$(BIN)/python tools/make_stubs.py .stubs
+	@touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install stubs
+	$(BIN)/mypy
+
+contracts: install
+	$(BIN)/lint-imports --no-cache
+
+format: install ## rewrite the source as the linters want it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## compile time, apply-to-live latency, requests/s through Envoy against a hand-written chain
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: install ## refresh requirements.lock after a change of pyproject.toml
+	$(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --universal --extra up --group dev \
+		--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --output-file requirements.lock
+
+build: install ## the wheel, in dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf $(VENV) .stubs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
