@@ -191,7 +191,9 @@ class JwtProvider(Model):
     issuer: Annotated[str, StringConstraints(min_length=1)]
     audiences: tuple[str, ...] = Field(min_length=1)  # an unset list would accept tokens meant for anybody
     jwks: Jwks
-    from_: JwtFrom = Field(default=JwtFrom(headers=(HeaderSource(name="authorization", prefix="Bearer "),)), alias="from")
+    from_: JwtFrom = Field(
+        default=JwtFrom(headers=(HeaderSource(name="authorization", prefix="Bearer "),)), alias="from"
+    )
     clock_skew: Duration = 10_000
     max_lifetime: Duration = 86_400_000
     claims_to_headers: dict[str, HeaderName] = {}

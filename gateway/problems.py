@@ -10,13 +10,38 @@ from typing import Literal
 Path = tuple[str | int, ...]
 """A place in the merged document: keys and list indexes from the root."""
 
+Position = tuple[int, int]
+"""Line and column, both counted from 1; columns are characters."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A position in a file."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding. `code` is stable (`GW101`), `help` the way out; a `warning` does not stop an apply."""
+    """One finding. `code` is stable (`GW101`), `help` the way out; a `warning` does not stop an apply.
+
+    `place` is set by whoever holds the text (the reader, `places.Where`); without it the path says where.
+    """
 
     code: str
     path: Path
     message: str
     help: str = ""
     severity: Literal["error", "warning"] = "error"
+    place: Place | None = None
+
+
+def dotted(path: Path) -> str:
+    """`modules.orders.routes.get.backends[0]`: a path as operators write it."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")

@@ -70,7 +70,9 @@ class ResolvedRoute:
     def authenticated_by(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of `names` (providers or key sources) that this route accepts, in the document's order."""
         known = set(names)
-        return tuple(n for n in self.authentication.any_of if n in known) if isinstance(self.authentication, AnyOf) else ()
+        return (
+            tuple(n for n in self.authentication.any_of if n in known) if isinstance(self.authentication, AnyOf) else ()
+        )
 
 
 def resolve(gateway: Gateway) -> tuple[ResolvedRoute, ...]:

@@ -45,7 +45,7 @@ class Rate:
 def parse_duration(value: Any) -> int:
     """`1m30s` -> 90000 (milliseconds). Raises ValueError with a hint for a bare number or an unknown unit."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"a duration needs a unit: write {value}s or {value}ms")  # noqa: TRY004 - pydantic wants it
+        raise ValueError(f"a duration needs a unit: write {value}s or {value}ms")
     parts = _DURATION_PART.findall(value) if isinstance(value, str) else []
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise ValueError("not a duration: write it like 15s, 250ms or 1m30s")
@@ -97,7 +97,12 @@ Percent = Annotated[
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$")]
 """What an operator may call an object: it becomes part of Envoy resource names and of statistics."""
 
-Host = Annotated[str, StringConstraints(pattern=r"^(\*|(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)$", max_length=253)]
+Host = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(\*|(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)$", max_length=253
+    ),
+]
 """`api.example.com`, `*.example.com` or `*`; lower case, no port (RFC 9110 compares hosts without case)."""
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^`|~-]+$", max_length=256, to_lower=True)]

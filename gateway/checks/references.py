@@ -1,0 +1,51 @@
+"""Every name that refers to another object finds it, and every upstream is used by somebody."""
+
+from collections.abc import Iterator
+
+from gateway.checks.scope import Scope
+from gateway.model import AnyOf, Authentication, Authorization
+from gateway.problems import Path, Problem
+from gateway.words import did_you_mean
+
+
+def problems(scope: Scope) -> Iterator[Problem]:
+    for name, module in scope.gateway.modules.items():
+        path = ("modules", name)
+        yield from scope.dangling("listeners", module.listener, (*path, "listener"))
+        yield from scope.dangling("tiers", module.tier, (*path, "tier"))
+        yield from _policies(scope, module.authentication, module.authorization, path)
+        for route_name, route in module.routes.items():
+            inner = (*path, "routes", route_name)
+            yield from _policies(scope, route.authentication, route.authorization, inner)
+            for index, backend in enumerate(route.backends or ()):
+                yield from scope.dangling("upstreams", backend.upstream, (*inner, "backends", index, "upstream"))
+    yield from _unused(scope)
+
+
+def _policies(
+    scope: Scope, authentication: Authentication | None, authorization: Authorization | None, path: Path
+) -> Iterator[Problem]:
+    if isinstance(authentication, AnyOf):
+        yield from _accepted(scope, authentication, (*path, "authentication", "any_of"))
+    for index, rule in enumerate(authorization.rules if authorization else ()):
+        for position, tier in enumerate(rule.tiers):
+            yield from scope.dangling("tiers", tier, (*path, "authorization", "rules", index, "tiers", position))
+
+
+def _accepted(scope: Scope, authentication: AnyOf, path: Path) -> Iterator[Problem]:
+    known = (*scope.names["jwt_providers"], *scope.names["api_keys"])
+    for index, name in enumerate(authentication.any_of):
+        if name in known or not (scope.names.complete or known):
+            continue
+        help_ = did_you_mean(name, known) or "define it under `jwt_providers` or `api_keys`"
+        yield Problem("GW201", (*path, index), f"there is no JWT provider or API key source '{name}'", help_)
+
+
+def _unused(scope: Scope) -> Iterator[Problem]:
+    if not scope.names.complete:
+        return
+    used = {backend.upstream for route in scope.routes for backend in route.route.backends or ()}
+    for name in scope.gateway.upstreams:
+        if name not in used:
+            path = ("upstreams", name)
+            yield Problem("GW202", path, f"no route uses the upstream '{name}'", "remove it", "warning")

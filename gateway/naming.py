@@ -1,0 +1,29 @@
+"""The names that a document defines, for telling a dangling reference from one to an object that has problems itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.document import KINDS
+from gateway.model import Gateway
+
+
+@dataclass(frozen=True)
+class Names:
+    """`written` has the names of each kind, in order. `complete`: nothing was left out, so what is not there is missing."""
+
+    written: Mapping[str, tuple[str, ...]]
+    complete: bool = True
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], *, complete: bool = True) -> "Names":
+        bodies = {kind: document.get(kind) for kind in KINDS}
+        return cls({kind: tuple(body) for kind, body in bodies.items() if isinstance(body, dict)}, complete)
+
+    @classmethod
+    def of_gateway(cls, gateway: Gateway) -> "Names":
+        kinds = ("listeners", "upstreams", "jwt_providers", "api_keys", "tiers", "modules")
+        return cls({kind: tuple(getattr(gateway, kind)) for kind in kinds})
+
+    def __getitem__(self, kind: str) -> tuple[str, ...]:
+        return self.written.get(kind, ())

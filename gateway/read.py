@@ -1,0 +1,170 @@
+"""From texts to a gateway, or to everything that is wrong with them, all at once and in the order of the files."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from gateway import source
+from gateway.check import check
+from gateway.decoding import problems_of
+from gateway.document import SINGLE, Object, assemble, key_of, objects_of, path_of
+from gateway.model import Gateway, Model, decode
+from gateway.naming import Names
+from gateway.places import Where, in_source, sort_key
+from gateway.problems import Path, Problem
+from gateway.scalars import Name
+from gateway.source import Source
+
+
+class FileHead(Model):
+    """What every file says of itself, and that collections are mappings; what is in them is decoded when merged."""
+
+    version: Literal[1]
+    owner: Name = "default"
+    labels: dict[str, str] = {}
+    listeners: dict[str, Any] = {}
+    upstreams: dict[str, Any] = {}
+    jwt_providers: dict[str, Any] = {}
+    api_keys: dict[str, Any] = {}
+    tiers: dict[str, Any] = {}
+    rate_limit_defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    modules: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The objects of all files, the gateway if nothing is wrong with it, and the problems with their places.
+
+    `where` turns a path into a place, for problems that are found later.
+    """
+
+    objects: tuple[Object, ...]
+    gateway: Gateway | None
+    problems: tuple[Problem, ...]
+    where: Where
+
+    @property
+    def ok(self) -> bool:
+        return self.gateway is not None
+
+
+def load(files: Sequence[tuple[str, str]]) -> Loaded:
+    """Read (name, text) pairs as one gateway."""
+    return combine([source.read(file, text) for file, text in files])
+
+
+def load_bytes(files: Sequence[tuple[str, bytes]]) -> Loaded:
+    """`load` for the bytes of files: what is not UTF-8 is a problem of that file."""
+    return combine([source.read_bytes(file, data) for file, data in files])
+
+
+def combine(read: Sequence[tuple[Source, list[Problem]]]) -> Loaded:
+    """Merge files that were read. Where one could not be read to its end, nothing is said of what seems to be missing."""
+    sources = [one for one, _ in read]
+    problems = [problem for _, found in read for problem in found]
+    problems += [in_source(one, problem) for one in sources if one.complete for problem in _head_problems(one)]
+    objects, doubles = _merged(sources)
+    problems += doubles
+    where = Where.of(objects, sources)
+    gateway, found = check_objects(objects, complete=all(one.complete for one in sources), where=where)
+    problems += found
+    wrong = any(problem.severity == "error" for problem in problems)
+    return Loaded(objects, None if wrong else gateway, tuple(sorted(problems, key=sort_key)), where)
+
+
+def check_objects(
+    objects: Iterable[Object], *, complete: bool = True, where: Where | None = None
+) -> tuple[Gateway | None, tuple[Problem, ...]]:
+    """Decode and check; the gateway is None if there is an error. Problems are placed and sorted.
+
+    What cannot be decoded is left out and the rest is still checked, so that one run shows everything.
+    """
+    objects = tuple(objects)
+    where = where or Where.of(objects)
+    document = assemble(objects)
+    names = Names.of(document, complete=complete)
+    try:
+        gateway = decode(document)
+        problems = check(gateway, names)
+    except ValidationError as error:
+        problems = problems_of(error, document)
+        remains = _without(document, problems)
+        problems += _check_rest(remains, names)
+        gateway = None
+    placed = tuple(sorted(map(where.placed, problems), key=sort_key))
+    wrong = any(problem.severity == "error" for problem in placed)
+    return (None if wrong else gateway), placed
+
+
+def _head_problems(one: Source) -> list[Problem]:
+    try:
+        FileHead.model_validate(one.values)
+    except ValidationError as error:
+        return [_with_version(problem) for problem in problems_of(error, one.values)]
+    return []
+
+
+def _with_version(problem: Problem) -> Problem:
+    if problem.path == ("version",) or "'version'" in problem.message:
+        return replace(problem, help="this is the language's version: write `version: 1`")
+    return problem
+
+
+def _merged(sources: Sequence[Source]) -> tuple[tuple[Object, ...], list[Problem]]:
+    """All objects, the first of each name; two files that write one object are a problem at the second."""
+    merged: dict[tuple[str, str], Object] = {}
+    problems: list[Problem] = []
+    by_file = {one.file: one for one in sources}
+    for one in sources:
+        for item in objects_of(one):
+            if isinstance(item.body, dict) or item.kind not in SINGLE:
+                first = merged.setdefault(item.key, item)
+                if first is not item:
+                    problems.append(in_source(one, _double(item, first, by_file[first.file])))
+    return tuple(merged.values()), problems
+
+
+def _double(item: Object, first: Object, first_source: Source) -> Problem:
+    place = in_source(first_source, Problem("GW401", first.path, "")).place
+    what = " ".join(map(str, path_of(item.key)))
+    help_ = "an object is written in one file: remove one of the two"
+    return Problem("GW401", item.path, f"{what} is already defined at {place}", help_)
+
+
+def _without(document: dict[str, Any], problems: Iterable[Problem]) -> dict[str, Any]:
+    """The document without the objects and routes that have problems."""
+    remains = dict(document)
+    for cut in sorted({_cut(problem.path) for problem in problems}, key=len, reverse=True):
+        _remove(remains, cut)
+    modules = remains.get("modules", {})
+    remains["modules"] = {name: body for name, body in modules.items() if body.get("routes")}
+    return remains
+
+
+def _cut(path: Path) -> Path:
+    """What to leave out for a problem there: the route, else the object."""
+    if len(path) >= 4 and path[0] == "modules" and path[2] == "routes":
+        return path[:4]
+    key = key_of(path)
+    return path_of(key) if key is not None else path[:1]
+
+
+def _remove(document: dict[str, Any], path: Path) -> None:
+    """Remove a part of the document, copying the mappings on the way."""
+    for part in path[:-1]:
+        if part not in document:
+            return
+        document[str(part)] = dict(document[str(part)])
+        document = document[str(part)]
+    if path:
+        document.pop(str(path[-1]), None)
+
+
+def _check_rest(document: dict[str, Any], names: Names) -> list[Problem]:
+    try:
+        return check(decode(document), replace(names, complete=False))
+    except ValidationError:
+        return []

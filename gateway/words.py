@@ -1,0 +1,111 @@
+"""The words of the language by place: which fields may stand where, which come later, and which one was meant."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from gateway.model import Gateway
+from gateway.problems import Path
+
+PLANNED: Final = {
+    "Gateway": {"rollout"},
+    "Listener": {"http3", "envoy"},
+    "ListenerTls": {"client_validation"},
+    "ListenerCertificate": {"cert_file", "key_file"},
+    "StaticUpstream": {"envoy"},
+    "DnsUpstream": {"envoy"},
+    "HealthCheck": {"grpc"},
+    "LoadBalancing": {"hash_on"},
+    "Jwks": {"uri", "cache", "timeout"},
+    "SecretRef": {"env", "file"},
+    "RateLimit": {"burst"},
+    "RateLimitDefaults": {"response"},
+    "Route": {"mirror", "rewrite", "envoy"},
+}
+"""Words of the whole language that this version does not have, by the model they will belong to."""
+
+PLANNED_VALUES: Final = {"type": {"eds"}, "policy": {"ring_hash", "maglev"}}
+"""The same for values of a field."""
+
+
+def planned(parent: Path, word: str) -> bool:
+    """Whether the word will be a field there."""
+    return any(word in PLANNED.get(model.__name__, ()) for model in models_at(parent))
+
+
+def planned_value(path: Path, value: Any) -> bool:
+    return bool(path) and isinstance(value, str) and value in PLANNED_VALUES.get(str(path[-1]), ())
+
+
+def fields_at(path: Path) -> tuple[str, ...]:
+    """The fields that may be written at a place of the document; empty where names are free or a scalar stands."""
+    return tuple(dict.fromkeys(name for model in models_at(path) for name in _fields(model)))
+
+
+def models_at(path: Path) -> tuple[type[BaseModel], ...]:
+    """The models that a place of the document may hold: several where the language has alternatives."""
+    annotations: tuple[Any, ...] = (Gateway,)
+    for part in path:
+        annotations = tuple(inner for one in annotations for inner in _inside(one, part))
+    return tuple(one for one in annotations if _is_model(one))
+
+
+def owners_of(field: str, path: Path) -> tuple[str, ...]:
+    """The discriminating `type`s at a place that do have the field (`host` belongs to `dns`)."""
+    models = [model for model in models_at(path) if field in _fields(model) and "type" in model.model_fields]
+    return tuple(str(get_args(model.model_fields["type"].annotation)[0]) for model in models)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A help line naming the closest known word, or nothing. `maxAge` finds `max_age`."""
+    close = closest(word, known)
+    return f"did you mean '{close}'?" if close else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    words = [name for name in known if name != word]
+    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", word[:200]).replace("-", "_").lower()
+    for candidate in (word[:200], snake):
+        if candidate in words:
+            return candidate
+        found = difflib.get_close_matches(candidate, words, 1, 0.7)
+        if found:
+            return found[0]
+    return None
+
+
+def _fields(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+@cache
+def _inside(annotation: Any, part: str | int) -> tuple[Any, ...]:
+    """The annotations of what is inside one: a field of a model, a value of a mapping, an item of a list."""
+    if _is_model(annotation):
+        fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
+        found = fields.get(str(part))
+        return tuple(_members(found.annotation)) if found is not None else ()
+    arguments = get_args(annotation)
+    if get_origin(annotation) in (dict, tuple) and arguments:
+        return tuple(_members(arguments[1] if get_origin(annotation) is dict else arguments[0]))
+    return ()
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """An annotation's alternatives, with `Annotated` taken off."""
+    if get_origin(annotation) is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation
