@@ -1,0 +1,93 @@
+"""What the database says, as frozen values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Json = Any
+"""What `json.loads` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The one row that says what is current. `revision` 0: nothing was ever applied."""
+
+    revision: int
+    keys_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """`digest` is the caller's name for the content (the snapshot's version); `parent` 0: the first one."""
+
+    number: int
+    parent: int
+    digest: str
+    author: str
+    message: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """One object of a revision. `positions`: `[path, line, column]` for each path (a list) within `body`."""
+
+    kind: str
+    name: str
+    owner: str
+    labels: Mapping[str, str]
+    body: Json
+    file: str
+    positions: Sequence[Sequence[Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    revision: int | None
+    detail: Json
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerRow:
+    id: str
+    name: str
+    tier: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An API key with its consumer's tier. The key itself is not here nor anywhere: `digest` is its HMAC-SHA-256."""
+
+    id: str
+    consumer: str
+    tier: str
+    name: str
+    prefix: str
+    digest: bytes = field(repr=False)
+    pepper_version: int
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    keys_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token of the control API; only its SHA-256 is stored."""
+
+    id: str
+    name: str
+    role: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None

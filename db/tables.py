@@ -1,0 +1,130 @@
+"""The tables. Everything that happened is kept: revisions, their objects and the audit log only ever grow.
+
+`head` has one row, and whoever changes anything locks it first: numbers are handed out under that lock, so they have no
+gaps and a smaller number is never committed after a larger one (a sequence promises neither).
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+TIME = DateTime(timezone=True)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("parent", BigInteger, nullable=False),  # 0: there was none
+    Column("digest", Text, nullable=False),  # the snapshot's version, equal in every process that compiles the revision
+    Column("author", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", TIME, nullable=False),
+)
+
+bodies = Table(
+    "bodies",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of `body`, hexadecimal
+    Column(
+        "body", Text, nullable=False
+    ),  # JSON; not jsonb, which would forget the order of keys (tiers are ranked by it)
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("revision", BigInteger, ForeignKey("revisions.number"), primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON
+    Column("body_hash", Text, ForeignKey("bodies.hash"), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("positions", Text, nullable=False),  # JSON: [[path, line, column], ...], paths relative to the body
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", SmallInteger, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
+    Column("keys_version", BigInteger, nullable=False, server_default="0"),
+    # the audit chain's end, so that cutting off its last rows is seen too
+    Column("audit_number", BigInteger, nullable=False, server_default="0"),
+    Column("audit_hash", LargeBinary, nullable=False, server_default=func.decode("", "hex")),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", TIME, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("revision", BigInteger),
+    Column("detail", Text, nullable=False),  # JSON
+    Column("hash", LargeBinary, nullable=False),  # SHA-256(hash of the row before || canonical row)
+)
+
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("created_at", TIME, nullable=False, server_default=func.now()),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("consumer", Text, ForeignKey("consumers.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # HMAC-SHA-256 under a pepper that is not in this database
+    Column("pepper_version", Integer, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", TIME, nullable=False, server_default=func.now()),
+    Column("expires_at", TIME),
+    Column("revoked_at", TIME),
+    Column("last_used_at", TIME),
+    Column("keys_version", BigInteger, nullable=False, index=True),  # head.keys_version of its last change
+)
+
+admin_tokens = Table(
+    "admin_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, CheckConstraint("role IN ('admin', 'viewer')", name="role"), nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # SHA-256: the token is 256 random bits, there is nothing to guess
+    Column("created_at", TIME, nullable=False, server_default=func.now()),
+    Column("expires_at", TIME),
+    Column("revoked_at", TIME),
+    Index("uq_admin_tokens_digest", "digest", unique=True),
+)
