@@ -1,8 +1,8 @@
 """The audit log: who did what, each row bound to all rows before it.
 
-`hash = SHA-256(hash of the row before || canonical row)`, the first row after 32 zero bytes; the head row repeats the last
-number and hash. A changed, removed, inserted or swapped row breaks the chain there, a cut-off end disagrees with the head.
-Somebody who may write every table can forge a whole new chain; whoever keeps an old hash elsewhere sees that too.
+`hash = SHA-256(hash of the row before || canonical row)`, the first row after 32 zero bytes; the head row repeats the
+last number and hash. A changed, removed, inserted or swapped row breaks the chain there, a cut-off end disagrees with the
+head. Who may write every table can forge a whole new chain; whoever keeps an old hash elsewhere sees that too.
 """
 
 import hashlib

@@ -90,8 +90,8 @@ async def within(
 ) -> T:
     """`work`'s result, or TimeoutError after `seconds`, whatever `work` does then.
 
-    `asyncio.timeout` waits until the cancelled work has ended, and psycopg spends up to 10 s on asking a silent server to
-    cancel. Here that goes on in the background, and `cleanup` runs after it.
+    `asyncio.timeout` waits until the cancelled work has ended, and psycopg spends up to 10 s on asking a silent server
+    to cancel. Here that goes on in the background, and `cleanup` runs after it.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -1,7 +1,7 @@
 """Consumers and their API keys.
 
-Every change gives the keys that it touches a new `keys_version`, taken from the head row under its lock, so that whoever
-holds keys in memory asks for "what changed since" and misses nothing.
+Every change gives the keys that it touches a new `keys_version`, taken from the head row under its lock, so that
+whoever holds keys in memory asks for "what changed since" and misses nothing.
 """
 
 import secrets

@@ -1,7 +1,7 @@
 """Revisions: what a gateway was at each moment, numbered without gaps, never changed.
 
-One commit is one transaction: the bodies that are new (stored once under their hash), the revision, its objects, the head,
-the audit row and the hint to listeners. A crash anywhere leaves all of it or nothing.
+One commit is one transaction: the bodies that are new (stored once under their hash), the revision, its objects, the
+head, the audit row and the hint to listeners. A crash anywhere leaves all of it or nothing.
 """
 
 import json

@@ -27,7 +27,7 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class HeadWatch:
-    """The head's values as they change, for ever: `async for head in watch.heads()`. The newest only; nothing queues up.
+    """The head's values as they change, for ever: `async for head in watch.heads()`. Only the newest, nothing queues.
 
     `poll`: seconds between reads when no notification comes. `patience`: seconds after which a silent server counts as
     gone. `connected`: whether the last read succeeded.
@@ -39,7 +39,7 @@ class HeadWatch:
         self._url = engines.libpq_url(url)
         self._poll = poll
         self._patience = patience
-        self._jitter = random.Random()
+        self._jitter = random.Random()  # noqa: S311 - it spreads reconnects, nothing secret
 
     async def heads(self) -> AsyncGenerator[Head]:
         last: Head | None = None
