@@ -1,6 +1,6 @@
 """From texts to a gateway, or to everything that is wrong with them, all at once and in the order of the files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -51,9 +51,12 @@ class Loaded:
         return self.gateway is not None
 
 
-def load(files: Sequence[tuple[str, str]]) -> Loaded:
+Merge = Callable[[tuple[Object, ...]], tuple[Object, ...]]
+
+
+def load(files: Sequence[tuple[str, str]], merge: Merge = tuple) -> Loaded:
     """Read (name, text) pairs as one gateway."""
-    return combine([source.read(file, text) for file, text in files])
+    return combine([source.read(file, text) for file, text in files], merge)
 
 
 def load_bytes(files: Sequence[tuple[str, bytes]]) -> Loaded:
@@ -61,15 +64,19 @@ def load_bytes(files: Sequence[tuple[str, bytes]]) -> Loaded:
     return combine([source.read_bytes(file, data) for file, data in files])
 
 
-def combine(read: Sequence[tuple[Source, list[Problem]]]) -> Loaded:
-    """Merge files that were read. Where one could not be read to its end, nothing is said of what seems to be missing."""
+def combine(read: Sequence[tuple[Source, list[Problem]]], merge: Merge = tuple) -> Loaded:
+    """Merge files that were read. Where one could not be read to its end, nothing is said of what seems to be missing.
+
+    `merge` puts the files' objects into a larger gateway, which is then what is decoded and checked.
+    """
     sources = [one for one, _ in read]
     problems = [problem for _, found in read for problem in found]
     problems += [in_source(one, problem) for one in sources if one.complete for problem in _head_problems(one)]
     objects, doubles = _merged(sources)
     problems += doubles
-    where = Where.of(objects, sources)
-    gateway, found = check_objects(objects, complete=all(one.complete for one in sources), where=where)
+    whole = merge(objects)
+    where = Where.of(whole, sources)
+    gateway, found = check_objects(whole, complete=all(one.complete for one in sources), where=where)
     problems += found
     wrong = any(problem.severity == "error" for problem in problems)
     return Loaded(objects, None if wrong else gateway, tuple(sorted(problems, key=sort_key)), where)
