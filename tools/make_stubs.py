@@ -16,7 +16,17 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc
 
-PACKAGES = ("envoy/", "xds/", "udpa/", "validate/", "google/rpc/", "google/api/", "cel/", "opentelemetry/", "opencensus/")
+PACKAGES = (
+    "envoy/",
+    "xds/",
+    "udpa/",
+    "validate/",
+    "google/rpc/",
+    "google/api/",
+    "cel/",
+    "opentelemetry/",
+    "opencensus/",
+)
 
 
 def modules() -> Iterator[str]:

@@ -121,7 +121,10 @@ def test_valkey(lab: Lab, paths: dict[str, dict[str, str]]) -> None:
     for path in paths:
         assert set(seen.statuses(path)) == {200}, "on_error: allow"
     free = {"x-api-key": lab.gateway.key("free", "after-valkey")}
-    until(lambda: "x-ratelimit-remaining" in lab.gateway.client.get("/orders/1", headers=free).headers, what="limits count")
+    until(
+        lambda: "x-ratelimit-remaining" in lab.gateway.client.get("/orders/1", headers=free).headers,
+        what="limits count",
+    )
 
 
 def test_postgresql(lab: Lab, paths: dict[str, dict[str, str]]) -> None:

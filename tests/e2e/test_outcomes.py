@@ -97,7 +97,11 @@ def test_401_for_a_token_in_the_query(lab: Lab) -> None:
 def test_401_for_bad_keys(lab: Lab) -> None:
     key = lab.gateway.key("free", "bad-keys")
     other = lab.gateway.key("free", "bad-keys-2")
-    for name, text in {"junk": "junk", "typo": key[:-1] + ("a" if key[-1] != "a" else "b"), "two": f"{key},{other}"}.items():
+    for name, text in {
+        "junk": "junk",
+        "typo": key[:-1] + ("a" if key[-1] != "a" else "b"),
+        "two": f"{key},{other}",
+    }.items():
         answer = lab.gateway.get("/orders/1", x_api_key=text)
         assert answer.status_code == 401, f"{name}: {answer.text}"
         assert key not in answer.text
@@ -134,7 +138,12 @@ def test_403_for_a_tier_too_low(lab: Lab) -> None:
 
 
 def test_403_for_a_missing_scope(lab: Lab) -> None:
-    for scope, status in {"orders:read": 403, "orders:auditor": 403, "orders:audit": 200, "a orders:audit b": 200}.items():
+    for scope, status in {
+        "orders:read": 403,
+        "orders:auditor": 403,
+        "orders:audit": 200,
+        "a orders:audit b": 200,
+    }.items():
         answer = lab.gateway.get("/orders/7/report", **bearer(lab.hs_token(scope=scope)))
         assert answer.status_code == status, f"{scope}: {answer.text}"
     as_list = lab.gateway.get("/orders/7/report", **bearer(lab.hs_token(scope=["x", "orders:audit"])))
@@ -210,7 +219,9 @@ def test_503_when_the_upstream_is_down(lab: Lab) -> None:
 
 def test_503_at_once_while_the_circuit_is_open_by_failures(lab: Lab) -> None:
     """Three 503s of the upstream eject its only endpoint; from then on nothing reaches it and nobody waits."""
-    until(lambda: "application/problem" in lab.gateway.get("/fragile/1").headers["content-type"], what="the circuit opens")
+    until(
+        lambda: "application/problem" in lab.gateway.get("/fragile/1").headers["content-type"], what="the circuit opens"
+    )
     reached = len(lab.fragile.seen)
     started = time.monotonic()
     for _ in range(20):
@@ -280,7 +291,9 @@ def test_redirect_and_direct_response(lab: Lab) -> None:
     assert lab.gateway.get("/by-name/1").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/open/../staff/1", "//staff/1", "/open/%2e%2e/staff/1", "/open/..%2fstaff/1", "/staff;a/1"])
+@pytest.mark.parametrize(
+    "path", ["/open/../staff/1", "//staff/1", "/open/%2e%2e/staff/1", "/open/..%2fstaff/1", "/staff;a/1"]
+)
 def test_confusing_paths_never_reach_a_guarded_route(lab: Lab, path: str) -> None:
     """Sent raw: an HTTP client would tidy the path up first."""
     reached = len(lab.echo.seen)

@@ -41,7 +41,9 @@ class Gateway:
         self.port = free_port()
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("GWCTL_", "TOLLHOUSE_"))}
         self.environment |= {"GWCTL_STATE_DIR": str(state_dir)}
-        up = self.gwctl("up", "--detach", "-o", "json", "--port", str(self.port), *options, *map(str, files), timeout=120)
+        up = self.gwctl(
+            "up", "--detach", "-o", "json", "--port", str(self.port), *options, *map(str, files), timeout=120
+        )
         assert up.returncode == 0, f"gwctl up failed\n{up.stdout}\n{up.stderr}"
         self.up = json.loads(up.stdout)
         self.url = self.up["gateway"]
@@ -49,7 +51,13 @@ class Gateway:
 
     def gwctl(self, *arguments: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*GWCTL, *arguments], env=self.environment, capture_output=True, text=True, timeout=timeout, input=stdin, check=False
+            [*GWCTL, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            input=stdin,
+            check=False,
         )
 
     def ask(self, *arguments: str, timeout: float = 60) -> Any:

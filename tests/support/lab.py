@@ -29,7 +29,9 @@ class Lab:
         return tokens.sign(self.hs256, "HS256", tokens.claims("https://hs.example", **claims))
 
     def pk_token(self, algorithm: str, **claims: Any) -> str:
-        return tokens.sign(self.keys[algorithm], algorithm, tokens.claims("https://pk.example", **claims), kid=algorithm)
+        return tokens.sign(
+            self.keys[algorithm], algorithm, tokens.claims("https://pk.example", **claims), kid=algorithm
+        )
 
     def envoy(self, path: str) -> httpx.Response:
         """A page of Envoy's own admin interface."""

@@ -1,7 +1,7 @@
 """An upstream service under a test's control: it says what it saw, and misbehaves when asked to.
 
-    GET /any?status=503      answers with that status
-    GET /any?delay=2.5       waits that many seconds first
+GET /any?status=503      answers with that status
+GET /any?delay=2.5       waits that many seconds first
 """
 
 import json
@@ -69,5 +69,7 @@ class Upstream(ThreadingHTTPServer):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

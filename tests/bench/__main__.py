@@ -1,0 +1,18 @@
+"""`make bench`: figures for a person to read, never asserted. Ratios come from paired rounds; the rest is this machine's mood."""
+
+import argparse
+
+from tests.bench import apply, compile, throughput  # noqa: A004 - the bench's name is what it measures
+
+BENCHES = {"compile": compile.run, "apply": apply.run, "throughput": throughput.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], help="which; all by default")
+    for name in parser.parse_args().names or BENCHES:
+        BENCHES[name]()
+
+
+if __name__ == "__main__":
+    main()
