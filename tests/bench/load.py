@@ -1,4 +1,4 @@
-"""A load generator for one core: keep-alive HTTP/1.1 connections, each with one request in flight, counted by status."""
+"""A load generator for one core: keep-alive HTTP/1.1 connections, one request in flight on each, counted by status."""
 
 import asyncio
 import time

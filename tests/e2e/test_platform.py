@@ -1,4 +1,4 @@
-"""`examples/100x-platform`: the second architecture document as a running gateway, with stand-ins for its 30 services."""
+"""`examples/100x-platform`: the second architecture document as a running gateway, its 30 services by stand-ins."""
 
 import re
 from collections.abc import Iterator
