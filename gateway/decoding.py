@@ -1,7 +1,8 @@
 """What pydantic found wrong, as problems that an operator can act on.
 
-pydantic names a place by `loc`: document keys mixed with the tags of union members (`static`, `AnyOf`, `literal['none']`).
-Here the tags are taken out, the members that the operator did not mean are dropped, and each place keeps one problem.
+pydantic names a place by `loc`: document keys mixed with the tags of union members (`static`, `AnyOf`,
+`literal['none']`). Here the tags are taken out, the members that the operator did not mean are dropped, and each place
+keeps one problem.
 """
 
 from collections.abc import Iterable, Mapping
@@ -85,7 +86,7 @@ def _explained(findings: Iterable[Finding]) -> Mapping[Path, set[str]]:
 def _follows(finding: Finding, explained: Mapping[Path, set[str]]) -> bool:
     """A list that only seems too short because an item in it is wrong; a field missing because it is misspelled."""
     if finding.type == "too_short" and isinstance(finding.value, (list, dict)):
-        return len(finding.value) >= finding.context.get("min_length", 0)
+        return bool(len(finding.value) >= finding.context.get("min_length", 0))
     if finding.missing:
         return bool(explained.get(finding.path, set()) & {"*", finding.missing})
     return False

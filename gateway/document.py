@@ -1,8 +1,8 @@
 """Objects: what is owned, stored, compared and merged.
 
-A document is a set of objects. One object is one entry of a collection (`modules.orders`), except that `tiers` is a single
-object, since its order is the rank. An object belongs to the owner of the file that wrote it, and two files may not
-write the same one.
+A document is a set of objects. One object is one entry of a collection (`modules.orders`), except that `tiers` is a
+single object, since its order is the rank. An object belongs to the owner of the file that wrote it, and two files may
+not write the same one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Object:
-    """One unit of ownership. `body` is JSON-like; `positions` are of its parts, by path within the body (`()` is itself)."""
+    """One unit of ownership. `body` is JSON-like; `positions` are of its parts, by path within it (`()` is itself)."""
 
     kind: str
     name: str
@@ -116,7 +116,7 @@ def _positions_by_object(source: Source) -> dict[Key, dict[Path, Position]]:
 
 
 def assemble(objects: Iterable[Object]) -> dict[str, Any]:
-    """The document that `model.decode` takes: kinds in the model's order, names sorted, tiers in the order of their rank."""
+    """The document that `model.decode` takes: kinds in the model's order, names sorted, tiers in order of rank."""
     collections: dict[str, dict[str, Any]] = {}
     for item in sorted(objects, key=lambda item: item.key):
         collections.setdefault(item.kind, {})[item.name] = item.body
@@ -129,7 +129,7 @@ def assemble(objects: Iterable[Object]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Change:
-    """What an apply does to the stored objects. `objects` is the whole set afterwards: with problems, the one before."""
+    """What an apply does to the stored objects. `objects` is the whole set after it: with problems, the one before."""
 
     created: tuple[Object, ...] = ()
     updated: tuple[Object, ...] = ()

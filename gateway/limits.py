@@ -1,7 +1,7 @@
 """Rate limits as descriptors: the one place that says how a limit of the document is named on the wire.
 
-The compiler writes these entries into Envoy's rate limit actions and the decision service builds its descriptor tree from
-them, so that the two cannot disagree. Descriptor entries, in order (envoy `extensions.common.ratelimit.v3`):
+The compiler writes these entries into Envoy's rate limit actions and the decision service builds its descriptor tree
+from them, so that the two cannot disagree. Descriptor entries, in order (envoy `extensions.common.ratelimit.v3`):
 
     limit of a tier    tier=<tier of the caller>, then one entry for each key of `per`
                        (anonymous_tier=<the module's tier> on a route without authentication)
@@ -22,7 +22,7 @@ DOMAIN = "tollhouse"
 
 @dataclass(frozen=True, slots=True)
 class LimitNode:
-    """Limits that share one counter key: descriptors of this shape, with `head` as first entry and these `keys` after it."""
+    """Limits that share one counter key: descriptors of this shape, `head` as first entry and these `keys` after it."""
 
     head: tuple[str, str]
     keys: tuple[str, ...]
@@ -38,7 +38,7 @@ def entry_keys(limit: RateLimit, *, anonymous: bool) -> tuple[str, ...]:
 def tier_shapes(gateway: Gateway, *, anonymous: bool) -> tuple[tuple[str, ...], ...]:
     """The distinct key lists over all tiers' limits: one descriptor of each goes out with every request of a route.
 
-    The caller's tier is not known when a route is compiled, so each shape is sent and the service finds the tier's limits.
+    The caller's tier is not known when a route is compiled: each shape is sent and the service finds the tier's limits.
     """
     shapes = {
         entry_keys(limit, anonymous=anonymous): None for tier in gateway.tiers.values() for limit in tier.rate_limits

@@ -1,7 +1,8 @@
 """The validated model of a gateway: what `routes.yaml` means once its types are known.
 
-Decoding gives types only (unknown keys, wrong shapes, missing fields); whether the parts fit together is `gateway.check`'s
-business. All values are frozen. Words are Gateway API's where it has them, then Envoy's, then Envoy Gateway's.
+Decoding gives types only (unknown keys, wrong shapes, missing fields); whether the parts fit together is
+`gateway.check`'s business. All values are frozen. Words are Gateway API's where it has them, then Envoy's, then Envoy
+Gateway's.
 """
 
 import json
@@ -110,7 +111,7 @@ class CircuitBreaker(Model):
 
 
 class OutlierDetection(Model):
-    """Passive health checking, Envoy `config.cluster.v3.OutlierDetection`: an endpoint that fails is ejected for a while.
+    """Passive health checking, Envoy `config.cluster.v3.OutlierDetection`: an endpoint that fails is ejected a while.
 
     With every endpoint ejected the circuit is open: Envoy answers 503 without trying (the panic threshold is 0).
     """
@@ -126,7 +127,7 @@ class LoadBalancing(Model):
 
 
 class UpstreamTls(Model):
-    """`ca_secret`: the name of a CA bundle in the secret store, served over SDS. The server's name is always verified."""
+    """`ca_secret`: the name of a CA bundle in the secret store, served over SDS. The server's name is verified."""
 
     sni: Host
     ca_secret: Name
@@ -265,7 +266,7 @@ class ClaimMatch(OneOf):
 
 
 class AuthorizationRule(Model):
-    """Matches when every condition that is written matches: all `scopes`, all `claims`, one of `tiers`, `methods`, `cidrs`."""
+    """Matches when every condition written matches: all `scopes`, all `claims`, one of `tiers`, `methods`, `cidrs`."""
 
     name: Name
     action: Literal["allow", "deny"]
@@ -413,7 +414,7 @@ class Route(Policies):
 
 
 class Module(Policies):
-    """Routes that ship together. `tier`: the least tier that may call. `path_prefix`: a fence all paths must stay in."""
+    """Routes that ship together. `tier`: the least tier that may call. `path_prefix`: a fence around all paths."""
 
     tier: Name
     listener: Name

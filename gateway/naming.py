@@ -1,4 +1,4 @@
-"""The names that a document defines, for telling a dangling reference from one to an object that has problems itself."""
+"""The names that a document defines: a reference dangles only if nobody even tried to define what it names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from gateway.model import Gateway
 
 @dataclass(frozen=True)
 class Names:
-    """`written` has the names of each kind, in order. `complete`: nothing was left out, so what is not there is missing."""
+    """`written` has the names of each kind, in order. `complete`: no object was left out of them."""
 
     written: Mapping[str, tuple[str, ...]]
     complete: bool = True

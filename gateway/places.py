@@ -1,4 +1,4 @@
-"""Where things are written: from a path of the merged document to file, line and column, and to the text of that line."""
+"""Where things are written: from a path of the merged document to file, line and column, and to that line's text."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from gateway import source
 from gateway.check import check
@@ -23,15 +23,15 @@ class FileHead(Model):
 
     version: Literal[1]
     owner: Name = "default"
-    labels: dict[str, str] = {}
-    listeners: dict[str, Any] = {}
-    upstreams: dict[str, Any] = {}
-    jwt_providers: dict[str, Any] = {}
-    api_keys: dict[str, Any] = {}
-    tiers: dict[str, Any] = {}
-    rate_limit_defaults: dict[str, Any] = {}
-    defaults: dict[str, Any] = {}
-    modules: dict[str, Any] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    listeners: dict[str, Any] = Field(default_factory=dict)
+    upstreams: dict[str, Any] = Field(default_factory=dict)
+    jwt_providers: dict[str, Any] = Field(default_factory=dict)
+    api_keys: dict[str, Any] = Field(default_factory=dict)
+    tiers: dict[str, Any] = Field(default_factory=dict)
+    rate_limit_defaults: dict[str, Any] = Field(default_factory=dict)
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    modules: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

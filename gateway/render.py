@@ -19,7 +19,7 @@ WIDTH: Final = 160
 
 
 def text(problems: Iterable[Problem], where: Where | None = None) -> str:
-    """All problems, each with its line and a caret where the text is at hand; ends with a newline unless there are none."""
+    """All problems, each with its line and a caret where the text is at hand; every line ends with a newline."""
     here = where or Where()
     return "".join(_one(here.placed(problem), here) for problem in problems)
 

@@ -1,7 +1,7 @@
 """Inheritance made explicit: each route with every policy that applies to it, in the order Envoy must try them.
 
-`defaults` -> module -> route, the nearest wins field by field. Whoever compiles, plans or explains starts from these values
-and never looks up a parent again.
+`defaults` -> module -> route, the nearest wins field by field. Whoever compiles, plans or explains starts from these
+values and never looks up a parent again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -135,7 +135,7 @@ def merge_edits(edits: Iterable[HeaderEdits | None]) -> HeaderEdits:
 
 
 def precedence(route: ResolvedRoute) -> tuple[object, ...]:
-    """Gateway API's order: priority, exact, longest template or prefix, method, headers, query; regex last; then by name."""
+    """Gateway API's order: priority, exact, longest template or prefix, method, headers, query; regex; then name."""
     path = route.match.path
     if path.exact is not None:
         kind, text = 0, path.exact
@@ -158,7 +158,7 @@ def precedence(route: ResolvedRoute) -> tuple[object, ...]:
 
 
 def header_names_of_identity(gateway: Gateway) -> tuple[str, ...]:
-    """Every header by which this gateway tells upstreams who calls: stripped from what clients send, before anything else."""
+    """Every header by which this gateway tells upstreams who calls: stripped first from what clients send."""
     names = {header for provider in gateway.jwt_providers.values() for header in provider.claims_to_headers.values()}
     names |= {keys.forward_client_id for keys in gateway.api_keys.values() if keys.forward_client_id}
     return tuple(sorted(names))

@@ -1,14 +1,14 @@
 """Text to values and positions: YAML 1.2's core schema over libyaml's events, with a limit on everything.
 
-The parser's events are read one by one into plain values, so that nothing is ever larger or deeper than the limits below,
-whatever the text is: no recursion, no alias bombs, no surprise types. What YAML 1.1 and 1.2 read differently (`on`, `1:30`,
-dates, `010`) is read as 1.2 does and pointed out.
+The parser's events are read one by one into plain values, so that nothing is ever larger or deeper than the limits
+below, whatever the text is: no recursion, no alias bombs, no surprise types. What YAML 1.1 and 1.2 read differently
+(`on`, `1:30`, dates, `010`) is read as 1.2 does and pointed out.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import yaml
 
@@ -26,7 +26,7 @@ LINE_BREAKS_OF_YAML_1_1: Final = "\x85\u2028\u2029"
 class Source:
     """One file as values (JSON-like) with the place of every part.
 
-    `positions` has the key of a mapping's entry or the item of a list, `value_positions` the scalar that an entry holds.
+    `positions` has the key of a mapping's entry or the item of a list, `value_positions` the scalar an entry holds.
     `complete` is false when reading stopped early: what is missing then says nothing.
     """
 
@@ -272,7 +272,7 @@ class _Builder:
             self.positions.setdefault(path, _position(event))
 
     def refused_key(self, event: Any, path: Path) -> bool:
-        """Whether the key is something other than text; what it holds is then left out, so that nothing follows from it."""
+        """Whether the key is something other than text; what it holds is then left out, so nothing follows from it."""
         if "\0" in event.value:
             self.problem("GW008", event, "the character U+0000 may not be in a document", path=path)
             return True
@@ -374,7 +374,7 @@ class _Builder:
         severity: Any = "warning" if warning else "error"
         self.problems.append(Problem(code, path, message, help_, severity, place))
 
-    def stop(self, code: str, event: Any, message: str, help_: str = "") -> Any:
+    def stop(self, code: str, event: Any, message: str, help_: str = "") -> NoReturn:
         raise _Stop(Problem(code, (), message, help_, place=Place(self.file, *_position(event))))
 
 

@@ -44,7 +44,7 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One pydantic error: its place in the document, the union tags on the way (with the value there), and the value."""
+    """One pydantic error: its place in the document, the union tags on the way (with the value there), the value."""
 
     error: ErrorDetails
     path: Path

@@ -3,8 +3,18 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gateway.checks import references
+from gateway.checks import authn, headers, keysets, listeners, patterns, quotas, references, routes, upstreams
 from gateway.checks.scope import Scope
 from gateway.problems import Problem
 
-CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (references.problems,)
+CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
+    references.problems,
+    listeners.problems,
+    upstreams.problems,
+    routes.problems,
+    patterns.problems,
+    authn.problems,
+    keysets.problems,
+    headers.problems,
+    quotas.problems,
+)

@@ -1,0 +1,61 @@
+"""Listeners: TLS where the protocol says so, one listener on an address and port, redirects that lead elsewhere."""
+
+from collections.abc import Iterator
+
+from gateway.checks.addresses import is_ip
+from gateway.checks.scope import Scope
+from gateway.model import Listener, ListenerTls
+from gateway.problems import Path, Problem
+
+
+def problems(scope: Scope) -> Iterator[Problem]:
+    for name, listener in scope.gateway.listeners.items():
+        path = ("listeners", name)
+        yield from _protocol(listener, path)
+        if listener.address is not None and not is_ip(listener.address):
+            message = f"the address '{listener.address}' is not an IP address"
+            yield Problem("GW361", (*path, "address"), message, "write an address such as 127.0.0.1, 0.0.0.0 or ::")
+        if listener.tls is not None:
+            yield from _certificates(listener.tls, (*path, "tls", "certificates"))
+    yield from _same_port(scope)
+    yield from _redirected(scope)
+
+
+def _protocol(listener: Listener, path: Path) -> Iterator[Problem]:
+    if listener.protocol == "HTTPS" and listener.tls is None:
+        yield Problem("GW204", path, "an HTTPS listener needs `tls`", "name a certificate under tls.certificates")
+    if listener.protocol == "HTTP" and listener.tls is not None:
+        yield Problem("GW204", (*path, "tls"), "an HTTP listener has no `tls`", "write `protocol: HTTPS`, or remove it")
+    if listener.protocol == "HTTPS" and listener.redirect is not None:
+        message = "an HTTPS listener that redirects to https never ends"
+        yield Problem("GW218", (*path, "redirect"), message, "put the redirect on the HTTP listener")
+
+
+def _certificates(tls: ListenerTls, path: Path) -> Iterator[Problem]:
+    """One certificate for a host: with two, which one a caller gets would depend on the order in Envoy's map."""
+    first: dict[str, int] = {}
+    for index, certificate in enumerate(tls.certificates):
+        for host in certificate.hosts or ("*",):
+            before = first.setdefault(host, index)
+            if before != index:
+                message = f"certificate {index} is for the host '{host}', as certificate {before} is"
+                yield Problem("GW207", (*path, index), message, "name each host once")
+
+
+def _same_port(scope: Scope) -> Iterator[Problem]:
+    first: dict[tuple[str, int], str] = {}
+    for name, listener in scope.gateway.listeners.items():
+        before = first.setdefault((listener.address or "", listener.port), name)
+        if before != name:
+            path = ("listeners", name, "port")
+            yield Problem("GW205", path, f"the listener '{before}' has the port {listener.port} already")
+
+
+def _redirected(scope: Scope) -> Iterator[Problem]:
+    for name, module in scope.gateway.modules.items():
+        listener = scope.gateway.listeners.get(module.listener)
+        if listener is not None and listener.redirect is not None:
+            message = (
+                f"the listener '{module.listener}' answers every request with a redirect: no route here is reached"
+            )
+            yield Problem("GW219", ("modules", name, "listener"), message, severity="warning")

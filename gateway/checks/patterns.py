@@ -1,0 +1,83 @@
+"""Patterns: regexes that Envoy's RE2 takes, templates, networks, and paths that can match at all.
+
+Regexes are compiled by RE2 itself, in the way Envoy does it; Python's `re` takes other patterns, some of them slowly.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+
+import re2
+
+from gateway.checks.addresses import cidr_fault
+from gateway.checks.routes import written
+from gateway.checks.scope import Scope
+from gateway.checks.templates import fault
+from gateway.model import Match, ValueMatch
+from gateway.problems import Path, Problem
+
+LARGEST_PROGRAM: Final = 100
+"""Envoy's `re2.max_program_size.error_level` by default: it refuses a larger one."""
+
+_NEVER_SENT: Final = re.compile(r"//|/\.{1,2}(/|$)|%2[fF]|%5[cC]|[^\x21-\x7e]|\\")
+"""What Envoy has normalised or refused before it looks for a route."""
+
+
+def problems(scope: Scope) -> Iterator[Problem]:
+    for route in scope.routes:
+        yield from _match(route.match, (*route.path, "match"))
+    for path, level in scope.levels():
+        authorization = getattr(level, "authorization", None)
+        for index, rule in enumerate(authorization.rules if authorization else ()):
+            for position, cidr in enumerate(rule.cidrs):
+                wrong = cidr_fault(cidr)
+                if wrong:
+                    place = (*path, "authorization", "rules", index, "cidrs", position)
+                    yield Problem("GW223", place, wrong)
+
+
+def _match(match: Match, path: Path) -> Iterator[Problem]:
+    kind, text = written(match.path)
+    place = (*path, "path", kind)
+    if kind == "regex":
+        yield from regex_problems(text, place)
+    elif kind == "template":
+        wrong = fault(text)
+        if wrong:
+            yield Problem("GW222", place, f"the template {wrong}")
+    elif _NEVER_SENT.search(text):
+        message = "no request has such a path: paths are normalised, and only plain ASCII is let through"
+        yield Problem("GW225", place, message, "write the path as it is after normalisation", "warning")
+    yield from _values(match.headers, (*path, "headers"))
+    yield from _values(match.query, (*path, "query"))
+
+
+def _values(matches: Mapping[str, ValueMatch], path: Path) -> Iterator[Problem]:
+    for name, match in matches.items():
+        if match.regex is not None:
+            yield from regex_problems(match.regex, (*path, name, "regex"))
+        if match.present is False and match.optional:
+            yield Problem("GW226", (*path, name), "`present: false` and `optional: true` together match everything")
+
+
+def regex_problems(pattern: str, path: Path) -> Iterator[Problem]:
+    wrong = regex_fault(pattern)
+    if wrong:
+        yield Problem("GW221", path, f"the regex {wrong}", "the syntax is RE2's: no look-around, no back references")
+
+
+@lru_cache(maxsize=10_000)
+def regex_fault(pattern: str) -> str | None:
+    """What Envoy would say against the regex; None if it takes it."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern.encode(), options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        return f"is not valid: {reason.decode('utf-8', 'replace') if isinstance(reason, bytes) else reason}"
+    if compiled.programsize > LARGEST_PROGRAM:
+        return f"is too large: {compiled.programsize} RE2 instructions, Envoy takes {LARGEST_PROGRAM}"
+    return None
