@@ -1,0 +1,37 @@
+"""What the decision services count. Labels hold the operator's words only: the document bounds how many there are."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+from policy.ratelimit.tree import Limit
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._authz = Counter(
+            "gw_authz_decisions",
+            "Decisions about who is calling, by route and result",
+            ("rule", "result"),
+            registry=registry,
+        )
+        self._ratelimit = Counter(
+            "gw_ratelimit_decisions",
+            "Decisions of each rate limit, by rule, the caller's tier and result",
+            ("rule", "tier", "result"),
+            registry=registry,
+        )
+        self._children: dict[tuple[str, ...], Counter] = {}  # `labels` takes a lock and builds strings each time
+
+    def authz(self, rule: str, result: str) -> None:
+        child = self._children.get((rule, result))
+        if child is None:
+            child = self._children[rule, result] = self._authz.labels(rule, result)
+        child.inc()
+
+    def ratelimit(self, limit: Limit | None, result: str) -> None:
+        """`limit`: None when no particular limit is concerned (the store or the gateway's view is not there)."""
+        labels = (limit.rule, limit.tier, result) if limit else ("", "", result)
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._ratelimit.labels(*labels)
+        child.inc()

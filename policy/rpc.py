@@ -1,0 +1,53 @@
+"""What both decision RPCs share: the deadline they must keep, and how they fail."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from policy.unavailable import Unavailable
+
+T = TypeVar("T")
+Context = Any
+"""grpc.aio.ServicerContext; grpcio has no types."""
+
+log = structlog.get_logger(__name__)
+
+MARGIN: Final = 0.002  # seconds for our answer to travel back
+
+
+async def guarded(context: Context, decide: Callable[[float], Awaitable[T]], longest: float) -> T:
+    """`decide`'s answer. It gets the seconds that it may take: what is left of the deadline, at most `longest`.
+
+    Work that is late already is not begun. Unavailable and any mistake of ours end the RPC as UNAVAILABLE: gRPC would
+    say UNKNOWN for a mistake and repeat the exception's text to the caller.
+    """
+    remaining: float | None = context.time_remaining()
+    budget = longest if remaining is None else min(longest, remaining - MARGIN)
+    if budget <= 0:
+        await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the request came too late")
+    try:
+        return await decide(budget)
+    except Unavailable as error:
+        detail = str(error)
+    except Exception:
+        log.exception("decision_failed")
+        detail = "no decision could be made"
+    return await refuse(context, grpc.StatusCode.UNAVAILABLE, detail)
+
+
+async def refuse(context: Context, code: grpc.StatusCode, detail: str) -> NoReturn:
+    await context.abort(code, detail)
+    raise AssertionError("abort returned")
+
+
+def unary(
+    service: str, method: str, function: Callable[..., Any], request: type[Message], response: type[Message]
+) -> Any:
+    """A generic handler for a service's one unary method."""
+    handler = grpc.unary_unary_rpc_method_handler(
+        function, request_deserializer=request.FromString, response_serializer=response.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(service, {method: handler})

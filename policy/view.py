@@ -1,0 +1,67 @@
+"""What the decision services need to know of a gateway, made once for each revision and swapped as a whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.model import Gateway
+from policy.ratelimit import tree
+from policy.ratelimit.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where a token of this provider says what tier and which scopes its bearer has. Claims are named at top level."""
+
+    name: str
+    tier_claim: str | None
+    scope_claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Headers (lower case) that may carry an API key. `strip`: upstreams do not see them."""
+
+    name: str
+    headers: tuple[str, ...]
+    strip: bool
+    forward_client_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """`tiers`: lowest rank first. `qualify_clients`: a token's subject names one client only with its provider."""
+
+    revision: int
+    tiers: tuple[str, ...]
+    qualify_clients: bool
+    providers: Mapping[str, Provider]
+    key_sources: Mapping[str, KeySource]
+    limits: Tree
+    ietf_headers: bool
+
+    @classmethod
+    def of(cls, gateway: Gateway, revision: int = 0) -> "PolicyView":
+        return cls(
+            revision=revision,
+            tiers=tuple(gateway.tiers),
+            qualify_clients=gateway.qualify_clients,
+            providers={n: Provider(n, p.tier_claim, p.scope_claim) for n, p in gateway.jwt_providers.items()},
+            key_sources={
+                n: KeySource(n, k.from_.headers, k.strip, k.forward_client_id) for n, k in gateway.api_keys.items()
+            },
+            limits=tree.build(gateway),
+            ietf_headers="draft-ietf" in gateway.rate_limit_defaults.headers,
+        )
+
+    def tier(self, claimed: object) -> str:
+        """The claimed tier if this gateway has it, else the lowest. Nobody gains by naming a tier that is not there."""
+        if isinstance(claimed, str) and claimed in self.tiers:
+            return claimed
+        return self.tiers[0] if self.tiers else ""
+
+
+class Views:
+    """The one view in force. None until the first one is loaded: nothing is decided before that."""
+
+    def __init__(self, current: PolicyView | None = None) -> None:
+        self.current = current
