@@ -1,7 +1,8 @@
 """Envoy resources by type and name, and the immutable snapshot that streams serve.
 
-A resource is serialised once, deterministically; its version is the hash of its bytes. Equal content therefore has equal
-bytes and an equal version in every process, and a push happens exactly when bytes differ (xDS statements 14, 15, 18).
+A resource is serialised once, deterministically; its version is the hash of its bytes. Equal content therefore has
+equal bytes and an equal version in every process, and a push happens exactly when bytes differ (xDS statements 14, 15,
+18).
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.message import Message
 
 PREFIX: Final = "type.googleapis.com/"
@@ -32,20 +34,33 @@ def version_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+def endpoints_of(message: Message) -> str:
+    """The name under which this cluster's endpoints come over EDS, or "" if they do not."""
+    if isinstance(message, Cluster) and message.type == Cluster.EDS:
+        return message.eds_cluster_config.service_name or message.name
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One serialised resource. `data` is the message itself, without the Any around it."""
+    """One serialised resource. `data` is the message itself, without the Any around it.
+
+    `endpoints` names the ClusterLoadAssignment that an EDS cluster warms on (empty for everything else): whoever gets
+    such a cluster anew needs that assignment again (xDS statement 49).
+    """
 
     type_url: str
     name: str
     data: bytes
     version: str
+    endpoints: str = ""
 
     @classmethod
     def of(cls, message: Message) -> "Resource":
         type_url = PREFIX + message.DESCRIPTOR.full_name
         data = message.SerializeToString(deterministic=True)
-        return cls(type_url, getattr(message, NAME_FIELD.get(type_url, "name")), data, version_of(data))
+        name = getattr(message, NAME_FIELD.get(type_url, "name"))
+        return cls(type_url, name, data, version_of(data), endpoints_of(message))
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,10 @@ class Snapshot:
         return cls(
             revision,
             MappingProxyType(
-                {url: TypeSnapshot(url, MappingProxyType(dict(sorted(names.items())))) for url, names in by_type.items()}
+                {
+                    url: TypeSnapshot(url, MappingProxyType(dict(sorted(names.items()))))
+                    for url, names in by_type.items()
+                }
             ),
         )
 

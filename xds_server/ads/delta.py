@@ -1,0 +1,101 @@
+"""The delta variant: subscriptions are edited, resources carry versions of their own, removals are named."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+
+from xds_server.ads.events import Event, Send
+from xds_server.ads.stream import AdsStream
+from xds_server.ads.substream import WILDCARD, Changes, Substream
+from xds_server.resources import Resource, TypeSnapshot
+
+
+@dataclass
+class DeltaSubstream(Substream):
+    """`owed` are names whose presence or absence the client must be told (statements 37, 38, 40)."""
+
+    started: bool = False
+    owed: set[str] = field(default_factory=set)
+
+    def start(self, request: DeltaDiscoveryRequest) -> None:
+        """The first request of the type on this stream: may mean everything, may say what the client has."""
+        self.started = True
+        if not request.resource_names_subscribe and not request.resource_names_unsubscribe:
+            self._all()
+        self.edit(request.resource_names_subscribe, request.resource_names_unsubscribe)
+        versions = request.initial_resource_versions
+        self.held = {name: version for name, version in versions.items() if self.covers(name)}
+        # Whoever names versions has been initialised before and needs no empty answer to get on (statements 42, 43).
+        self.answer_empty = self.wildcard and not versions
+
+    def edit(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
+        """Subscriptions first: a name in both lists ends unsubscribed."""
+        for name in subscribe:
+            if name == WILDCARD:
+                self._all()
+            else:
+                self._add(name)
+        for name in unsubscribe:
+            if name == WILDCARD:
+                self.wildcard = False
+                self._forget(self.held.keys() - self.names)
+            elif name in self.names:
+                self._remove(name)
+        self._in_sync_at = None
+
+    def _all(self) -> None:
+        self.asked = self.asked or not self.wildcard
+        self.wildcard = True
+
+    def _add(self, name: str) -> None:
+        self.names.add(name)
+        self._owe(name)
+
+    def _remove(self, name: str) -> None:
+        self.names.discard(name)
+        if self.wildcard:
+            self._owe(name)  # the client dropped it, yet the wildcard still covers it (statement 40)
+        else:
+            self._forget((name,))
+
+    def _owe(self, name: str) -> None:
+        self.doubt((name,))
+        self.owed.add(name)
+        self.asked = True
+
+    def _forget(self, names: Iterable[str]) -> None:
+        names = set(names)
+        self.drop(names)
+        self.owed -= names
+
+    def _removals(self, wanted: Mapping[str, Resource]) -> list[str]:
+        absent = {name for name in self.held if name not in wanted}
+        return sorted(absent | {name for name in self.owed if name not in wanted})
+
+    def _compose(self, nonce: str, snapshot: TypeSnapshot, wanted: Mapping[str, Resource], batch: Changes) -> Send:
+        self.owed -= batch.keys()
+        resources = tuple(r for r in batch.values() if r is not None)
+        removed = tuple(name for name, r in batch.items() if r is None)
+        return Send(self.type_url, nonce, snapshot.version, resources, removed)
+
+
+class DeltaStream(AdsStream[DeltaSubstream, DeltaDiscoveryRequest]):
+    """One DeltaAggregatedResources (or typed Delta…) call."""
+
+    def _substream(self, type_url: str) -> DeltaSubstream:
+        return DeltaSubstream(type_url)
+
+    def _receive(self, sub: DeltaSubstream, request: DeltaDiscoveryRequest) -> tuple[Event, ...]:
+        # A stale nonce settles nothing, but the edit it carries counts (statement 36).
+        events = sub.settle(request.response_nonce, request.error_detail if request.HasField("error_detail") else None)
+        if sub.started:
+            sub.edit(request.resource_names_subscribe, request.resource_names_unsubscribe)
+        else:
+            sub.start(request)
+        return events
+
+    def _asks(self, request: DeltaDiscoveryRequest) -> int:
+        sub = self.types.get(request.type_url or self._implied)
+        names = set(request.resource_names_subscribe).union(sub.names if sub else ())
+        return max(len(names), len(request.initial_resource_versions))

@@ -1,0 +1,63 @@
+"""Where the newest snapshot is. Publishing sets a flag at every stream and returns: nothing queues, nothing locks."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from xds_server.ads.board import Board, NodeRow
+from xds_server.ads.events import Acked, Nacked
+from xds_server.resources import Snapshot
+
+Listener = Callable[[NodeRow, Acked | Nacked], None]
+"""Called on the loop with the row as it is after the event; must not block."""
+
+
+class Hub:
+    """One process's newest snapshot and the streams that serve it. Belongs to one event loop."""
+
+    def __init__(self, board: Board | None = None) -> None:
+        self.board = board or Board()
+        self._snapshot: Snapshot | None = None
+        self._slots: set[asyncio.Event] = set()
+        self._listeners: list[Listener] = []
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return self._snapshot
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Newest wins: a stream that was still busy with an older snapshot goes on with this one (statement 58)."""
+        self._snapshot = snapshot
+        for slot in self._slots:
+            slot.set()
+
+    @contextmanager
+    def slot(self) -> Iterator[asyncio.Event]:
+        """A flag that publishing sets, for as long as the context lasts."""
+        slot = asyncio.Event()
+        self._slots.add(slot)
+        try:
+            yield slot
+        finally:
+            self._slots.discard(slot)
+
+    async def published(self) -> Snapshot:
+        """Wait for the first snapshot."""
+        with self.slot() as slot:
+            while self._snapshot is None:
+                await slot.wait()
+                slot.clear()
+        return self._snapshot
+
+    async def converged(self, snapshot: Snapshot, timeout: float) -> tuple[NodeRow, ...]:  # noqa: ASYNC109
+        """Wait until every connected node has acknowledged `snapshot`; those still behind after `timeout` seconds."""
+        return await self.board.converged(snapshot, timeout)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have every ACK and NACK told to `listener`; the result ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def tell(self, row: NodeRow, event: Acked | Nacked) -> None:
+        for listener in tuple(self._listeners):
+            listener(row, event)

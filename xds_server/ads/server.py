@@ -1,0 +1,194 @@
+"""The gRPC server of the control plane: ADS and the per-type services in both variants, and gRPC health."""
+
+import asyncio
+import ipaddress
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from xds_server.ads.delta import DeltaStream
+from xds_server.ads.hub import Hub
+from xds_server.ads.metrics import AdsMetrics
+from xds_server.ads.servicer import Call, Ended, Pace, status
+from xds_server.ads.sotw import SotwStream
+from xds_server.ads.stream import Limits
+from xds_server.ads.wire import Encoder, delta_encoder, sotw_encoder
+from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
+
+log = structlog.get_logger(__name__)
+
+ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+SERVICES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        ADS: ("AggregatedResources", ""),
+        "envoy.service.cluster.v3.ClusterDiscoveryService": ("Clusters", CLUSTER),
+        "envoy.service.endpoint.v3.EndpointDiscoveryService": ("Endpoints", ENDPOINTS),
+        "envoy.service.secret.v3.SecretDiscoveryService": ("Secrets", SECRET),
+        "envoy.service.extension.v3.ExtensionConfigDiscoveryService": ("ExtensionConfigs", EXTENSION),
+        "envoy.service.listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
+        "envoy.service.route.v3.RouteDiscoveryService": ("Routes", ROUTES),
+    }
+)
+"""Service to the suffix of its Stream… and Delta… methods and the type that it implies. Fetch… is not offered."""
+
+OPTIONS: Final = (
+    # Two processes on one port would split the streams between them silently; the second one must fail instead.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AdsOptions:
+    """`max_age` seconds a stream lives, give or take a fifth, so that replicas share streams again; None for ever."""
+
+    max_age: float | None = 1800.0
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+    grpc: tuple[tuple[str, int], ...] = OPTIONS
+
+
+def stream_age(max_age: float, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """Streams that were opened together must not all come back together (R26)."""
+    return max_age * uniform(0.8, 1.2)
+
+
+class AdsServer:
+    """A running server. `port` is the one it got."""
+
+    def __init__(self, server: Any, checks: Any, port: int, serving: "asyncio.Task[None]", metrics: AdsMetrics) -> None:
+        self.port = port
+        self.metrics = metrics
+        self._server, self._checks, self._serving = server, checks, serving
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Health first, then GOAWAY: streams have `grace` seconds to end before they are cut."""
+        self._serving.cancel()
+        await asyncio.gather(self._serving, return_exceptions=True)
+        await self._checks.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+
+async def start(
+    hub: Hub,
+    address: str,
+    *,
+    options: AdsOptions | None = None,
+    registry: CollectorRegistry | None = None,
+    credentials: Any = None,
+    insecure_plaintext: bool = False,
+) -> AdsServer:
+    """Serve `hub` on `address` ("host:port", port 0 for any).
+
+    Without `credentials` (grpc.ServerCredentials) the address must be loopback: whoever reaches the port could read
+    every secret. `insecure_plaintext` takes that risk. Raises ValueError for such an address, OSError if it cannot be
+    bound.
+    """
+    options = options or AdsOptions()
+    if credentials is None:
+        _plaintext(address, insecure_plaintext)
+    metrics = AdsMetrics(registry or CollectorRegistry())
+    server = grpc.aio.server(options=options.grpc)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    server.add_generic_rpc_handlers(tuple(_handlers(hub, options, metrics)))
+    port = _bind(server, address, credentials)
+    await _report(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
+    await server.start()
+    log.info("xds server started", address=address, port=port, tls=credentials is not None)
+    return AdsServer(server, checks, port, asyncio.create_task(_serving(hub, checks)), metrics)
+
+
+def _bind(server: Any, address: str, credentials: Any) -> int:
+    try:
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
+
+
+def _plaintext(address: str, allowed: bool) -> None:
+    if _loopback(address):
+        return
+    if not allowed:
+        raise ValueError(
+            f"{address} is not a loopback address: xDS without TLS would hand every secret to whoever connects; "
+            "pass credentials, or insecure_plaintext to take that risk"
+        )
+    log.warning(
+        "xds is served without TLS beyond this machine: every secret can be read by whoever connects", address=address
+    )
+
+
+def _loopback(address: str) -> bool:
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _serving(hub: Hub, checks: Any) -> None:
+    await hub.published()
+    await _report(checks, health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _report(checks: Any, state: Any) -> None:
+    for service in ("", *SERVICES):
+        await checks.set(service, state)
+
+
+def _handlers(hub: Hub, options: AdsOptions, metrics: AdsMetrics) -> list[Any]:
+    encoders = {SotwStream: sotw_encoder(), DeltaStream: delta_encoder()}
+    handlers = []
+    for service, (suffix, implied) in SERVICES.items():
+        methods = {
+            f"{prefix}{suffix}": grpc.stream_stream_rpc_method_handler(
+                _behaviour(hub, options, metrics, kind, encoders[kind], implied)  # bytes in, bytes out
+            )
+            for prefix, kind in (("Stream", SotwStream), ("Delta", DeltaStream))
+        }
+        handlers.append(grpc.method_handlers_generic_handler(service, methods))
+    return handlers
+
+
+def _behaviour(
+    hub: Hub,
+    options: AdsOptions,
+    metrics: AdsMetrics,
+    kind: type[SotwStream] | type[DeltaStream],
+    encoder: Encoder,
+    implied: str,
+) -> Any:
+    async def stream(requests: AsyncIterator[bytes], context: Any) -> None:
+        machine = kind(f"{secrets.token_hex(4)}-", implied, options.limits)
+        call = Call(hub, machine, encoder, metrics, options.pace, context)
+        age = stream_age(options.max_age) if options.max_age is not None else None
+        try:
+            async with asyncio.timeout(age):
+                await call.run(requests)
+        except TimeoutError:
+            log.debug("xds stream reached its age", peer=context.peer())
+        except Ended as ended:
+            log.warning("xds stream refused", peer=context.peer(), reason=ended.reject.message)
+            await context.abort(status(ended.reject), ended.reject.message)
+
+    return stream

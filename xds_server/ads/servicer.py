@@ -1,0 +1,210 @@
+"""One gRPC call pumps one state machine: a reader feeds it requests, a writer takes one response at a time from it.
+
+The writer asks the machine only when the last write is through, so a slow client costs one response's bytes and gets
+the newest state when it reads again (statement 58).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
+
+from xds_server.ads.board import Mode
+from xds_server.ads.delta import DeltaStream
+from xds_server.ads.events import Acked, Event, Nacked, Reject, Send
+from xds_server.ads.hub import Hub
+from xds_server.ads.metrics import AdsMetrics
+from xds_server.ads.sotw import SotwStream
+from xds_server.ads.wire import Encoder
+from xds_server.resources import PREFIX
+
+log = structlog.get_logger(__name__)
+
+SHOWN: Final = 20
+"""How many resource names a log line carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Times in seconds, sizes in bytes. `burst` requests come at once, then `rate` a second; faster readers wait.
+
+    `clusters` bounds how long listeners and routes wait for a node's ACK of its clusters; `write` how long a client may
+    leave a response unread.
+    """
+
+    rate: float = 200.0
+    burst: float = 1000.0
+    request_bytes: int = 4 * 1024 * 1024
+    clusters: float = 2.0
+    write: float = 60.0
+
+
+class Ended(Exception):  # noqa: N818 - an outcome
+    """The stream ends with a status."""
+
+    def __init__(self, reject: Reject) -> None:
+        super().__init__(reject.message)
+        self.reject = reject
+
+
+class Tokens:
+    """A bucket of requests; `take` gives the seconds to wait before the next one."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._level, self._at = burst, time.monotonic()
+
+    def take(self) -> float:
+        now = time.monotonic()
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate) - 1
+        self._at = now
+        return max(0.0, -self._level / self._rate)
+
+
+class Call:
+    """One stream of one client from its first request to its end."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        machine: SotwStream | DeltaStream,
+        encoder: Encoder,
+        metrics: AdsMetrics,
+        pace: Pace,
+        context: Any,
+    ) -> None:
+        self._hub, self._machine, self._encoder = hub, machine, encoder
+        self._metrics, self._pace, self._context = metrics, pace, context
+        self._stream = 0
+        self._written: dict[str, float] = {}
+        self._log = log.bind(peer=context.peer())
+        self.mode: Mode = "sotw" if isinstance(machine, SotwStream) else "delta"
+
+    async def run(self, requests: AsyncIterator[bytes]) -> None:
+        """Returns when the client is done; raises Ended to refuse it. Leaves nothing behind (statement 57)."""
+        self._metrics.streams.labels(self.mode).inc()
+        try:
+            with self._hub.slot() as wake:
+                await _first([self._read(requests, wake), self._write(wake)])
+        finally:
+            self._metrics.streams.labels(self.mode).dec()
+            if self._stream:
+                self._hub.board.disconnect(self._stream)
+            self._log.debug("xds stream ended")
+
+    async def _read(self, requests: AsyncIterator[bytes], wake: asyncio.Event) -> None:
+        tokens = Tokens(self._pace.rate, self._pace.burst)
+        async for data in requests:
+            self._receive(data)
+            wake.set()
+            wait = tokens.take()
+            if wait:
+                await asyncio.sleep(wait)  # not reading is what slows a client down
+
+    async def _write(self, wake: asyncio.Event) -> None:
+        while True:
+            wake.clear()
+            await self._drain()
+            try:
+                async with asyncio.timeout(self._pace.clusters if self._machine.held_back else None):
+                    await wake.wait()
+            except TimeoutError:
+                self._machine.release()
+
+    async def _drain(self) -> None:
+        """Write until the machine has nothing more to say about the newest snapshot."""
+        while (
+            snapshot := self._hub.snapshot
+        ) is not None:  # without one, wait: an empty answer would delete everything
+            send = self._machine.next(snapshot)
+            if send is None:
+                if self._stream:
+                    self._hub.board.settled(self._stream, snapshot, self._machine.in_sync(snapshot))
+                return
+            await self._send(send)
+
+    async def _send(self, send: Send) -> None:
+        self._written[send.nonce] = time.monotonic()
+        self._hub.board.sent(self._stream, send)
+        self._metrics.pushes.labels(send.type_url).inc()
+        try:
+            async with asyncio.timeout(self._pace.write):
+                await self._context.write(self._encoder(send))
+        except TimeoutError:
+            raise Ended(Reject("DEADLINE_EXCEEDED", "the client does not read its responses")) from None
+        self._log.debug(
+            "xds sent", type=_short(send.type_url), version=send.version, nonce=send.nonce, count=len(send.names)
+        )
+
+    def _receive(self, data: bytes) -> None:
+        for event in self._events(data):
+            if isinstance(event, Reject):
+                raise Ended(event)
+            self._tell(event)
+        if self._stream == 0:
+            self._connect()
+        for type_url in self._machine.types:
+            self._hub.board.subscribed(self._stream, type_url)
+
+    def _events(self, data: bytes) -> tuple[Event, ...]:
+        if len(data) > self._pace.request_bytes:
+            return (Reject("RESOURCE_EXHAUSTED", f"a request may have {self._pace.request_bytes} bytes"),)
+        try:
+            if isinstance(self._machine, SotwStream):
+                return self._machine.receive(DiscoveryRequest.FromString(data))
+            return self._machine.receive(DeltaDiscoveryRequest.FromString(data))
+        except DecodeError:
+            return (Reject("INVALID_ARGUMENT", "not a discovery request"),)
+
+    def _connect(self) -> None:
+        node = self._machine.node
+        assert node is not None  # noqa: S101 - a first request without one was refused
+        version = node.user_agent_build_version.version
+        build = f"{version.major_number}.{version.minor_number}.{version.patch}"
+        row = self._hub.board.connect(node.id, node.cluster, build, self.mode, self._context.peer())
+        self._stream = row.stream
+        self._log = self._log.bind(node=node.id, mode=self.mode, stream=row.stream)
+        self._log.info("xds stream opened", build=build)
+
+    def _tell(self, event: Acked | Nacked) -> None:
+        board, taken = self._hub.board, isinstance(event, Acked)
+        self._metrics.responses.labels(event.type_url, "ack" if taken else "nack").inc()
+        began = self._written.pop(event.nonce, None)
+        said: dict[str, Any] = {"type": _short(event.type_url), "version": event.version, "nonce": event.nonce}
+        if isinstance(event, Acked):
+            board.acked(self._stream, event)
+            if began is not None:
+                self._metrics.ack_seconds.observe(time.monotonic() - began)
+            self._log.debug("xds ack", **said)
+        else:
+            board.nacked(self._stream, event)
+            self._log.warning("xds nack", **said, message=event.message, names=event.names[:SHOWN])
+        self._hub.tell(board.row(self._stream), event)
+
+
+async def _first(coroutines: list[Any]) -> None:
+    """Run until one ends; whatever happens, all have ended afterwards."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _short(type_url: str) -> str:
+    return type_url.removeprefix(PREFIX)
+
+
+def status(reject: Reject) -> Any:
+    """The gRPC status code of a Reject."""
+    return getattr(grpc.StatusCode, reject.code)
