@@ -36,6 +36,7 @@ class PolicyView:
     qualify_clients: bool
     providers: Mapping[str, Provider]
     key_sources: Mapping[str, KeySource]
+    routes: frozenset[str]
     limits: Tree
     ietf_headers: bool
 
@@ -49,6 +50,7 @@ class PolicyView:
             key_sources={
                 n: KeySource(n, k.from_.headers, k.strip, k.forward_client_id) for n, k in gateway.api_keys.items()
             },
+            routes=frozenset(f"{m}/{r}" for m, module in gateway.modules.items() for r in module.routes),
             limits=tree.build(gateway),
             ietf_headers="draft-ietf" in gateway.rate_limit_defaults.headers,
         )

@@ -1,0 +1,88 @@
+"""envoy.service.auth.v3.Authorization: who is calling, and may anybody call this route without saying so?
+
+Tiers and scopes are judged by Envoy's rbac filter from the metadata that goes out with an Allow. When no decision is
+possible the RPC fails, and Envoy answers `status_on_error` (503).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from envoy.service.auth.v3 import external_auth_pb2
+
+from policy import rpc
+from policy.authz.check import Allow, Decision, Deny, NeedsKey, Undecided, conclude, examine
+from policy.authz.facts import Facts, facts
+from policy.authz.lastused import LastUsed
+from policy.authz.response import response
+from policy.authz.store import KeyStore
+from policy.metrics import Metrics
+from policy.unavailable import Unavailable
+from policy.view import PolicyView, Views
+
+NAME: Final = "envoy.service.auth.v3.Authorization"
+TIMEOUT: Final = 0.25  # seconds, when Envoy names no deadline
+
+
+class Authorization:
+    """`peppers`: by version; what digests of keys are made with."""
+
+    def __init__(
+        self,
+        views: Views,
+        keys: KeyStore,
+        last_used: LastUsed,
+        peppers: Mapping[int, bytes],
+        metrics: Metrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._views = views
+        self._keys = keys
+        self._last_used = last_used
+        self._peppers = peppers
+        self._metrics = metrics
+        self._now = now
+
+    def handler(self) -> Any:
+        return rpc.unary(NAME, "Check", self.check, external_auth_pb2.CheckRequest, external_auth_pb2.CheckResponse)
+
+    async def check(
+        self, request: external_auth_pb2.CheckRequest, context: rpc.Context
+    ) -> external_auth_pb2.CheckResponse:
+        return await rpc.guarded(context, lambda budget: self._answer(request, budget), TIMEOUT)
+
+    async def _answer(self, request: external_auth_pb2.CheckRequest, budget: float) -> external_auth_pb2.CheckResponse:
+        view = self._views.current
+        if view is None:
+            self._metrics.authz("", "unavailable")
+            raise Unavailable("no gateway has been loaded yet")
+        known = facts(request, view)
+        rule = known.route if known.route in view.routes else ""
+        try:
+            decision = await self._decide(known, view, budget)
+        except Unavailable:
+            self._metrics.authz(rule, "unavailable")
+            raise
+        self._metrics.authz(rule, "allow" if isinstance(decision, Allow) else decision.reason.value)
+        return response(decision)
+
+    async def _decide(self, known: Facts, view: PolicyView, budget: float) -> Allow | Deny:
+        decision = examine(known, view)
+        if isinstance(decision, NeedsKey):
+            decision = await self._with_key(known, view, decision, budget)
+        if isinstance(decision, Undecided):
+            raise Unavailable(decision.detail)
+        return decision
+
+    async def _with_key(self, known: Facts, view: PolicyView, needed: NeedsKey, budget: float) -> Decision:
+        try:
+            async with asyncio.timeout(budget):
+                record = await self._keys.find(needed.key.id)
+        except TimeoutError:
+            raise Unavailable("the key could not be looked up in time") from None
+        now = self._now()
+        decision = conclude(known, view, needed, record, peppers=self._peppers, now=now)
+        if isinstance(decision, Allow):
+            self._last_used.note(needed.key.id, now)
+        return decision

@@ -1,0 +1,109 @@
+"""Following the database's head: a new revision becomes the view in force, a changed key is forgotten."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import engine as engines
+from db import revisions
+from db.rows import Head, ObjectRow
+from db.watch import HeadWatch
+from gateway.document import Object
+from gateway.read import check_objects
+from policy.authz.directory import KeyTable
+from policy.authz.store import KeyStore
+from policy.unavailable import Unavailable
+from policy.view import PolicyView, Views
+
+log = structlog.get_logger(__name__)
+
+PULSE: Final = 0.25
+PAUSE: Final = 0.5
+"""Seconds: between reports of whether the feed is connected, and before work that failed is tried again."""
+
+
+class Follower:
+    """`loaded` is called once, when the first view is in force."""
+
+    def __init__(
+        self, engine: AsyncEngine, watch: HeadWatch, views: Views, keys: KeyStore, loaded: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._table = KeyTable(engine)
+        self._watch = watch
+        self._views = views
+        self._keys = keys
+        self._loaded = loaded
+        self._keys_version: int | None = None
+        self._revision: int | None = None
+        self._caught_up = False
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._report())
+
+    async def _follow(self) -> None:
+        async for head in self._watch.heads():
+            self._caught_up = False
+            await self._until_done(head)
+            self._caught_up = True
+
+    async def _report(self) -> None:
+        while True:
+            self._keys.fed(self._watch.connected and self._caught_up)
+            await asyncio.sleep(PULSE)
+
+    async def _until_done(self, head: Head) -> None:
+        """Revocations first. What fails is tried again; meanwhile what was in force stays so."""
+        while True:
+            try:
+                await self._follow_keys(head.keys_version)
+                await self._follow_revision(head.revision)
+            except (Unavailable, engines.Unavailable) as error:
+                log.warning("head_not_loaded", revision=head.revision, reason=str(error))
+            except Exception:
+                log.exception("head_not_loaded", revision=head.revision)
+            else:
+                return
+            await asyncio.sleep(PAUSE)
+
+    async def _follow_keys(self, version: int) -> None:
+        if version == self._keys_version:
+            return
+        if self._keys_version is not None and version < self._keys_version:  # an older database was put in place
+            self._keys_version = None
+        if self._keys_version is None:
+            self._keys.forget()
+        self._keys.changed(await self._table.changes_since(self._keys_version or 0))
+        self._keys_version = version
+
+    async def _follow_revision(self, revision: int) -> None:
+        if revision == self._revision:
+            return
+        rows = await engines.run(self._engine, lambda connection: revisions.load(connection, revision))
+        view = await asyncio.to_thread(view_of, rows, revision)  # seconds for a large gateway: decisions go on
+        if view is not None:
+            first, self._views.current = self._views.current is None, view
+            log.info("view_in_force", revision=revision)
+            if first:
+                self._loaded()
+        self._revision = revision
+
+
+def view_of(rows: Sequence[ObjectRow], revision: int) -> PolicyView | None:
+    """The view of a stored revision, or None when this version of us does not understand it: the old view stays."""
+    gateway, problems = check_objects([_object(row) for row in rows])
+    if gateway is None:
+        errors = [problem for problem in problems if problem.severity == "error"]
+        log.error("revision_not_understood", revision=revision, problems=[f"{p.code} {p.message}" for p in errors[:5]])
+        return None
+    return PolicyView.of(gateway, revision)
+
+
+def _object(row: ObjectRow) -> Object:
+    return Object(row.kind, row.name, row.owner, row.labels, row.body, row.file, {})

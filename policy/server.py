@@ -1,0 +1,208 @@
+"""The decision service as a process: one gRPC server with both services and health, and everything they stand on."""
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry, start_http_server
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import engine as engines
+from db.watch import HeadWatch
+from policy.authz.directory import KeyTable
+from policy.authz.lastused import LastUsed
+from policy.authz.service import NAME as AUTHORIZATION
+from policy.authz.service import Authorization
+from policy.authz.store import KeyStore
+from policy.follow import Follower
+from policy.metrics import Metrics
+from policy.ratelimit.memory import MemoryStore
+from policy.ratelimit.service import NAME as RATE_LIMIT
+from policy.ratelimit.service import RateLimit
+from policy.ratelimit.store import Store
+from policy.ratelimit.valkey import ValkeyStore
+from policy.view import Views
+
+log = structlog.get_logger(__name__)
+
+SERVICES: Final = ("", AUTHORIZATION, RATE_LIMIT)
+OPTIONS: Final = (
+    # Two processes on one port would split the requests between them silently; the second one must fail instead.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 1024 * 1024),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+IN_FLIGHT: Final = 4_096
+"""RPCs at once; more are refused at once (RESOURCE_EXHAUSTED), which is kinder than answers that come too late."""
+FLUSH_EVERY: Final = 10.0
+DRAIN: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionsConfig:
+    """`address`, `metrics_address`: "host:port", port 0 for any free one.
+
+    `peppers`: by version (at least 16 bytes each). Without `valkey_url` limits are counted in this process alone.
+    `insecure_plaintext` allows an address beyond loopback without TLS: whoever reaches it may ask for decisions, and
+    whoever sits between sees API keys.
+    """
+
+    address: str
+    database_url: str = field(repr=False)
+    peppers: Mapping[int, bytes] = field(repr=False)
+    valkey_url: str | None = field(default=None, repr=False)
+    metrics_address: str | None = None
+    insecure_plaintext: bool = False
+
+
+class Decisions:
+    """A running decision service. `port` and `metrics_port` are those that it got."""
+
+    def __init__(self, config: DecisionsConfig, registry: CollectorRegistry | None = None) -> None:
+        self.views = Views()
+        self.metrics = Metrics(registry or CollectorRegistry())
+        self.port = 0
+        self.metrics_port: int | None = None
+        self._config = config
+        self._engine: AsyncEngine = engines.connect(config.database_url)
+        table = KeyTable(self._engine)
+        self._keys = KeyStore(table)
+        self._last_used = LastUsed(table.touch)
+        self._store: Store = ValkeyStore(config.valkey_url) if config.valkey_url else MemoryStore()
+        self._health: Any = health.aio.HealthServicer()
+        self._serving = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server = self._make_server()
+        self._scrapes: Any = None
+
+    async def start(self) -> None:
+        """Raises ValueError for an address that is not allowed, OSError for one that cannot be bound."""
+        _plaintext(self._config.address, allowed=self._config.insecure_plaintext)
+        self.port = _bind(self._server, self._config.address)
+        await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+        self._start_metrics()
+        follower = Follower(
+            self._engine, HeadWatch(self._config.database_url), self.views, self._keys, self._serving.set
+        )
+        self._tasks = [asyncio.create_task(work) for work in (follower.run(), self._announce(), self._flush())]
+        log.info("decisions_started", address=self._config.address, port=self.port)
+
+    async def stop(self, drain: float = DRAIN) -> None:
+        """Health first, so that nobody new comes; then up to `drain` seconds for those who are being answered."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(drain)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._last_used.flush()
+        await self._keys.close()
+        await self._store.close()
+        await self._engine.dispose()
+        if self._scrapes is not None:
+            server, thread = self._scrapes
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            await asyncio.to_thread(thread.join)
+        log.info("decisions_stopped")
+
+    async def ready(self) -> None:
+        """Returns when the first view is in force."""
+        await self._serving.wait()
+
+    def _make_server(self) -> Any:
+        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=IN_FLIGHT)
+        authorization = Authorization(self.views, self._keys, self._last_used, self._config.peppers, self.metrics)
+        limits = RateLimit(self.views, self._store, self.metrics)
+        server.add_generic_rpc_handlers((authorization.handler(), limits.handler()))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
+
+    def _start_metrics(self) -> None:
+        if self._config.metrics_address is None:
+            return
+        host, port = _split(self._config.metrics_address)
+        self._scrapes = start_http_server(port, host, registry=self.metrics.registry)
+        self.metrics_port = self._scrapes[0].server_port
+
+    async def _announce(self) -> None:
+        await self._serving.wait()
+        await self._report(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _report(self, status: Any) -> None:
+        for service in SERVICES:
+            await self._health.set(service, status)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            try:
+                await self._last_used.flush()
+            except Exception:
+                log.exception("last_used_not_written")
+
+
+async def start(config: DecisionsConfig, registry: CollectorRegistry | None = None) -> Decisions:
+    """A decision service that answers; until its first view is loaded it answers UNAVAILABLE and is NOT_SERVING."""
+    decisions = Decisions(config, registry)
+    try:
+        await decisions.start()
+    except BaseException:
+        await decisions.stop(0)
+        raise
+    return decisions
+
+
+async def run(config: DecisionsConfig) -> None:
+    """Until SIGTERM or SIGINT; then drains and returns."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    decisions = await start(config)
+    try:
+        await stopping.wait()
+    finally:
+        await decisions.stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _bind(server: Any, address: str) -> int:
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise OSError(
+            f"cannot listen on {address}: the port is in use or the address is not of this machine"
+        ) from error
+
+
+def _plaintext(address: str, *, allowed: bool) -> None:
+    host, _ = _split(address)
+    loopback = host == "localhost"
+    with contextlib.suppress(ValueError):
+        loopback = loopback or ipaddress.ip_address(host).is_loopback
+    if loopback:
+        return
+    if not allowed:
+        raise ValueError(
+            f"{address} is not loopback: API keys would cross the network in plain text, and anybody there could ask "
+            "for decisions. Say --insecure-plaintext to accept that."
+        )
+    log.warning("decisions_in_plaintext", address=address, risk="API keys cross the network in plain text")
+
+
+def _split(address: str) -> tuple[str, int]:
+    """Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError(f"an address is written host:port, not {address!r}")
+    return host.strip("[]"), int(port)
