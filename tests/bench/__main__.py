@@ -1,4 +1,4 @@
-"""`make bench`: figures for a person to read, never asserted. Ratios are of paired rounds, the rest is the machine's mood."""
+"""`make bench`: figures to read, never asserted. Ratios are of paired rounds, the rest is the machine's mood."""
 
 import argparse
 

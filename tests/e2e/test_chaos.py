@@ -1,4 +1,4 @@
-"""kill -9 of each part in turn, under traffic: Envoy goes on, limits fail as configured, nothing is lost or repeated."""
+"""kill -9 of each part in turn, under traffic: Envoy goes on, limits fail as configured, nothing is lost."""
 
 import os
 import signal
