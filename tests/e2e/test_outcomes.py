@@ -1,4 +1,4 @@
-"""The five outcomes that are law (401, 403, 429, 503 with the circuit open, 504) and their neighbours, through Envoy."""
+"""The five outcomes that are law (401, 403, 429, 503 with the circuit open, 504) and their neighbours."""
 
 import socket
 import time
