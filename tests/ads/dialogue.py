@@ -1,0 +1,184 @@
+"""Talking to a state machine without sockets: small resources, and one speaker per variant."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
+
+from xds_server.ads.delta import DeltaStream
+from xds_server.ads.events import Event, Send
+from xds_server.ads.sotw import SotwStream
+from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, Snapshot
+
+NODE = "node-1"
+
+
+def cluster(name: str, edition: int = 0, *, eds: bool = False, service: str = "") -> Cluster:
+    message = Cluster(name=name, type=Cluster.EDS if eds else Cluster.STATIC)
+    message.connect_timeout.seconds = edition + 1
+    message.eds_cluster_config.service_name = service
+    return message
+
+
+def endpoints(name: str, edition: int = 0) -> ClusterLoadAssignment:
+    message = ClusterLoadAssignment(cluster_name=name)
+    message.policy.overprovisioning_factor.value = 100 + edition
+    return message
+
+
+def listener(name: str, edition: int = 0) -> Listener:
+    return Listener(name=name, stat_prefix=str(edition))
+
+
+def routes(name: str, edition: int = 0) -> RouteConfiguration:
+    return RouteConfiguration(name=name, virtual_hosts=[VirtualHost(name=str(edition), domains=["*"])])
+
+
+def secret(name: str, edition: int = 0) -> Secret:
+    message = Secret(name=name)
+    message.generic_secret.secret.inline_string = str(edition)
+    return message
+
+
+def extension(name: str, edition: int = 0) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=AnyMessage(type_url=f"type.example/{edition}"))
+
+
+MAKERS = {
+    CLUSTER: cluster,
+    ENDPOINTS: endpoints,
+    SECRET: secret,
+    EXTENSION: extension,
+    LISTENER: listener,
+    ROUTES: routes,
+}
+
+
+def names(send: Send) -> list[str]:
+    return [resource.name for resource in send.resources]
+
+
+class Talk:
+    """A client's side of one stream. Every method that says something gives the responses that follow from it."""
+
+    machine: SotwStream | DeltaStream
+
+    def __init__(self, *messages: Message) -> None:
+        self.revision = 0
+        self.heard: list[Event] = []
+        self.snapshot = Snapshot.of(0, messages)
+        self._introduced = False
+
+    def publish(self, *messages: Message) -> list[Send]:
+        self.revision += 1
+        self.snapshot = Snapshot.of(self.revision, messages)
+        return self.drain()
+
+    def drain(self) -> list[Send]:
+        sends = []
+        while send := self.machine.next(self.snapshot):
+            sends.append(send)
+        return sends
+
+    def in_sync(self, type_url: str) -> bool:
+        return self.machine.in_sync(self.snapshot)[type_url]
+
+    def _node(self) -> Node | None:
+        self._introduced, first = True, not self._introduced
+        return Node(id=NODE) if first else None
+
+    def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
+        """The first request of a type on this stream."""
+        raise NotImplementedError
+
+    def ack(self, send: Send) -> list[Send]:
+        raise NotImplementedError
+
+    def nack(self, send: Send, message: str = "no", **more: Any) -> list[Send]:
+        raise NotImplementedError
+
+
+class SotwTalk(Talk):
+    """Remembers per type what it asked for, as a client must, since every request repeats it."""
+
+    def __init__(self, *messages: Message) -> None:
+        super().__init__(*messages)
+        self.machine = SotwStream("s-")
+        self.asked: dict[str, tuple[str, ...]] = {}
+        self.nonces: dict[str, str] = {}
+
+    def ask(self, type_url: str, *wanted: str, nonce: str | None = None, version: str = "", error: str = "") -> list[Send]:
+        """A request with these names; its nonce is that of the newest response unless another one is given."""
+        self.asked[type_url] = wanted
+        request = DiscoveryRequest(
+            node=self._node(),
+            type_url=type_url,
+            resource_names=wanted,
+            version_info=version,
+            response_nonce=self.nonces.get(type_url, "") if nonce is None else nonce,
+            error_detail=Status(message=error) if error else None,
+        )
+        self.heard += self.machine.receive(request)
+        return self.drain()
+
+    def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
+        return self.ask(type_url, *wanted, **more)
+
+    def drain(self) -> list[Send]:
+        sends = super().drain()
+        self.nonces.update((send.type_url, send.nonce) for send in sends)
+        return sends
+
+    def ack(self, send: Send) -> list[Send]:
+        return self.ask(send.type_url, *self.asked[send.type_url], nonce=send.nonce, version=send.version)
+
+    def nack(self, send: Send, message: str = "no", **more: Any) -> list[Send]:
+        wanted = more.get("wanted", self.asked[send.type_url])
+        return self.ask(send.type_url, *wanted, nonce=send.nonce, error=message)
+
+
+class DeltaTalk(Talk):
+    def __init__(self, *messages: Message) -> None:
+        super().__init__(*messages)
+        self.machine = DeltaStream("d-")
+
+    def ask(
+        self,
+        type_url: str,
+        *subscribe: str,
+        unsubscribe: tuple[str, ...] = (),
+        versions: Mapping[str, str] | None = None,
+        nonce: str = "",
+        error: str = "",
+    ) -> list[Send]:
+        request = DeltaDiscoveryRequest(
+            node=self._node(),
+            type_url=type_url,
+            resource_names_subscribe=subscribe,
+            resource_names_unsubscribe=unsubscribe,
+            initial_resource_versions=versions or {},
+            response_nonce=nonce,
+            error_detail=Status(message=error) if error else None,
+        )
+        self.heard += self.machine.receive(request)
+        return self.drain()
+
+    def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
+        return self.ask(type_url, *wanted, **more)
+
+    def ack(self, send: Send) -> list[Send]:
+        return self.ask(send.type_url, nonce=send.nonce)
+
+    def nack(self, send: Send, message: str = "no", **more: Any) -> list[Send]:
+        return self.ask(send.type_url, *more.get("added", ()), nonce=send.nonce, error=message)
