@@ -3,11 +3,16 @@
 One file per concern in `gateway.checks`, each a function from a gateway to problems, linear in the number of routes.
 """
 
+from collections.abc import Iterable
+from typing import Final
+
 from gateway.checks import CHECKS
 from gateway.checks.scope import Scope
 from gateway.model import Gateway
 from gateway.naming import Names
 from gateway.problems import Problem
+
+MOST_ERRORS: Final = 300
 
 
 def check(gateway: Gateway, names: Names | None = None) -> list[Problem]:
@@ -16,4 +21,16 @@ def check(gateway: Gateway, names: Names | None = None) -> list[Problem]:
     `names`: what the document defines, if that is more than the gateway holds (objects that could not be decoded).
     """
     scope = Scope.of(gateway, names or Names.of_gateway(gateway))
-    return [problem for one in CHECKS for problem in one(scope)]
+    return at_most(MOST_ERRORS, (problem for one in CHECKS for problem in one(scope)))
+
+
+def at_most(errors: int, problems: Iterable[Problem]) -> list[Problem]:
+    """The problems up to so many errors: looking for what was meant takes time, and nobody reads thousands."""
+    found: list[Problem] = []
+    left = errors
+    for problem in problems:
+        found.append(problem)
+        left -= problem.severity == "error"
+        if left == 0:
+            return [*found, Problem("GW014", (), f"{errors} problems: only these are shown")]
+    return found

@@ -15,12 +15,14 @@ from gateway.problems import Path, Problem
 from gateway.wording import UNION_OF_SCALARS, Finding, problem_of, suggestion
 from gateway.words import planned
 
+MOST_ERRORS: Final = 300
 _MODEL_TAGS: Final = frozenset({"AnyOf", "Retry", "Cors", "AccessLog", "OutlierDetection"})
 
 
 def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     """One problem for each thing that is wrong with the document, in pydantic's order; never raises."""
-    found = [_finding(detail, document) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)[: MOST_ERRORS * 4]  # a wrong union value has an error for each member
+    found = [_finding(detail, document) for detail in details]
     findings = [finding for finding in found if _meant(finding)]
     seen: dict[tuple[object, ...], Problem] = {}
     explained = _explained(findings)
@@ -28,6 +30,8 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
         if not _follows(finding, explained):
             problem = problem_of(finding)
             seen.setdefault((problem.path, finding.missing), problem)
+            if len(seen) >= MOST_ERRORS:
+                return [*seen.values(), Problem("GW014", (), f"{MOST_ERRORS} problems: only these are shown")]
     return list(seen.values())
 
 

@@ -10,10 +10,14 @@ from gateway.model import Gateway
 
 @dataclass(frozen=True)
 class Names:
-    """`written` has the names of each kind, in order. `complete`: no object was left out of them."""
+    """`written` has the names of each kind, in order.
+
+    `complete`: the whole document could be read. `decoded`: every object is in the gateway that is checked.
+    """
 
     written: Mapping[str, tuple[str, ...]]
     complete: bool = True
+    decoded: bool = True
 
     @classmethod
     def of(cls, document: Mapping[str, Any], *, complete: bool = True) -> "Names":

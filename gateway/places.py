@@ -1,6 +1,5 @@
 """Where things are written: from a path of the merged document to file, line and column, and to that line's text."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -8,8 +7,6 @@ from typing import Final
 from gateway.document import Key, Object, key_of, path_of
 from gateway.problems import Path, Place, Position, Problem
 from gateway.source import Source
-
-LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 AT_KEY: Final = frozenset({"GW101", "GW102", "GW106", "GW107", "GW401", "GW402"})
 """Problems of a key itself; every other one points at the value if that is a scalar."""
@@ -33,11 +30,13 @@ class Where:
         if item is None or key is None:
             return self._in_any_source(path, at_key=at_key)
         source = self.sources.get(item.file)
-        if source is not None:
+        if source is not None and path_of(key) in source.positions:
             position = _nearest(source, path, at_key=at_key)
-        else:
-            position = _longest(item.positions, path[len(path_of(key)) :])
-        return Place(item.file, *position) if position else None
+            return Place(item.file, *position) if position else None
+        position = _longest(item.positions, path[len(path_of(key)) :])
+        # An object kept from an earlier text of a file that is at hand now: its lines are not that file's any more.
+        file = item.file if source is None else f"{item.file} (stored)"
+        return Place(file, *position) if position else None
 
     def placed(self, problem: Problem) -> Problem:
         """The problem with its place, if it has none yet and there is one."""
@@ -51,8 +50,7 @@ class Where:
         source = self.sources.get(place.file)
         if source is None:
             return None
-        lines = LINE_BREAK.split(source.text)
-        return lines[place.line - 1] if place.line <= len(lines) else None
+        return source.lines[place.line - 1] if place.line <= len(source.lines) else None
 
     def _in_any_source(self, path: Path, *, at_key: bool) -> Place | None:
         for source in self.sources.values():

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from gateway import source
 from gateway.check import check
 from gateway.decoding import problems_of
-from gateway.document import SINGLE, Object, assemble, key_of, objects_of, path_of
+from gateway.document import KINDS, SINGLE, Object, assemble, key_of, objects_of, path_of
 from gateway.model import Gateway, Model, decode
 from gateway.naming import Names
 from gateway.places import Where, in_source, sort_key
@@ -51,6 +51,8 @@ class Loaded:
         return self.gateway is not None
 
 
+_WHOLE_KINDS = frozenset((kind,) for kind in KINDS)
+
 Merge = Callable[[tuple[Object, ...]], tuple[Object, ...]]
 
 
@@ -71,12 +73,13 @@ def combine(read: Sequence[tuple[Source, list[Problem]]], merge: Merge = tuple) 
     """
     sources = [one for one, _ in read]
     problems = [problem for _, found in read for problem in found]
-    problems += [in_source(one, problem) for one in sources if one.complete for problem in _head_problems(one)]
+    heads = [in_source(one, problem) for one in sources if one.complete for problem in _head_problems(one)]
     objects, doubles = _merged(sources)
-    problems += doubles
+    problems += heads + doubles
+    complete = all(one.complete for one in sources) and not any(problem.path in _WHOLE_KINDS for problem in heads)
     whole = merge(objects)
     where = Where.of(whole, sources)
-    gateway, found = check_objects(whole, complete=all(one.complete for one in sources), where=where)
+    gateway, found = check_objects(whole, complete=complete, where=where)
     problems += found
     wrong = any(problem.severity == "error" for problem in problems)
     return Loaded(objects, None if wrong else gateway, tuple(sorted(problems, key=sort_key)), where)
@@ -172,6 +175,6 @@ def _remove(document: dict[str, Any], path: Path) -> None:
 
 def _check_rest(document: dict[str, Any], names: Names) -> list[Problem]:
     try:
-        return check(decode(document), replace(names, complete=False))
+        return check(decode(document), replace(names, decoded=False))
     except ValidationError:
         return []

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from gateway.model import Gateway
 from gateway.problems import Path
+
+MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
     "Gateway": {"rollout"},
@@ -68,12 +70,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word nearest to this one; among very many, only one that is the same but for case and dashes."""
+    return _closest(word[:100], tuple(known))
+
+
+@lru_cache(maxsize=1024)
+def _closest(word: str, known: tuple[str, ...]) -> str | None:
     words = [name for name in known if name != word]
-    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", word[:200]).replace("-", "_").lower()
-    for candidate in (word[:200], snake):
+    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", word).replace("-", "_").lower()
+    for candidate in (word, snake):
         if candidate in words:
             return candidate
-        found = difflib.get_close_matches(candidate, words, 1, 0.7)
+        found = difflib.get_close_matches(candidate, words, 1, 0.7) if len(words) <= MOST_CANDIDATES else []
         if found:
             return found[0]
     return None

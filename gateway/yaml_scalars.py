@@ -44,7 +44,7 @@ def resolve(text: str) -> str | int | float | bool | None:
     """The value of a plain scalar. Raises NumberError for numbers that JSON or PostgreSQL could not carry."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if text[0] not in _NUMBERS_BEGIN:
+    if text[0] not in _NUMBERS_BEGIN:  # most are words
         return text
     if _INTEGER.fullmatch(text):
         return _integer(text)
@@ -57,11 +57,9 @@ def resolve(text: str) -> str | int | float | bool | None:
 
 def ambiguity(text: str) -> str | None:
     """What YAML 1.1 makes of a plain scalar that YAML 1.2 reads differently; None if both agree."""
-    if not text or text in _CONSTANTS:
-        return None
     if text in _BOOLEANS_OF_1_1:
         return "a boolean"
-    if text[0] not in _NUMBERS_BEGIN and text != "=":
+    if text[:1] not in _NUMBERS_BEGIN and text != "=":
         return None
     if len(text) > 64 or (text.isdecimal() and text[0] != "0"):
         return None

@@ -35,14 +35,14 @@ def _policies(
 def _accepted(scope: Scope, authentication: AnyOf, path: Path) -> Iterator[Problem]:
     known = (*scope.names["jwt_providers"], *scope.names["api_keys"])
     for index, name in enumerate(authentication.any_of):
-        if name in known or not (scope.names.complete or known):
+        if name in known or not scope.names.complete:
             continue
         help_ = did_you_mean(name, known) or "define it under `jwt_providers` or `api_keys`"
         yield Problem("GW201", (*path, index), f"there is no JWT provider or API key source '{name}'", help_)
 
 
 def _unused(scope: Scope) -> Iterator[Problem]:
-    if not scope.names.complete:
+    if not (scope.names.complete and scope.names.decoded):
         return
     used = {backend.upstream for route in scope.routes for backend in route.route.backends or ()}
     for name in scope.gateway.upstreams:

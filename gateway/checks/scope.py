@@ -31,7 +31,7 @@ class Scope:
     def dangling(self, kind: str, name: str, path: Path, code: str = "GW201") -> Iterator[Problem]:
         """A problem unless `kind` has that name."""
         known = self.names[kind]
-        if name in known or not (self.names.complete or known):
+        if name in known or not self.names.complete:
             return
         noun = NOUNS[kind]
         help_ = did_you_mean(name, known) or (f"known: {', '.join(known)}" if 0 < len(known) <= 8 else "")
