@@ -1,0 +1,59 @@
+"""The order of the HTTP filters, in one list; each stage's file says the reason for its place."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from google.protobuf.any_pb2 import Any
+
+from gateway.model import Listener
+from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.filters import (
+    Stage,
+    cors,
+    ext_authz,
+    identity_headers,
+    jwt_authn,
+    ratelimit,
+    rbac,
+    router,
+    strict_paths,
+)
+
+STAGES: Final[tuple[Stage, ...]] = (
+    strict_paths.STAGE,
+    identity_headers.STAGE,
+    cors.STAGE,
+    jwt_authn.STAGE,
+    ext_authz.STAGE,
+    rbac.STAGE,
+    ratelimit.STAGE,
+    router.STAGE,
+)
+
+
+def http_filters(context: Context, listener: Listener) -> Iterator[HttpFilter]:
+    for stage in STAGES:
+        found = stage.filter(context, listener)
+        if found is not None:
+            yield found
+
+
+def route_configs(context: Context, spec: RouteSpec) -> dict[str, Any]:
+    """What a route says to each filter, by the filter's name."""
+    configs = ((stage.name, stage.on_route(context, spec)) for stage in STAGES)
+    return {name: config for name, config in configs if config is not None}
+
+
+def table_configs(context: Context) -> dict[str, Any]:
+    """What a whole route table says to each filter."""
+    configs = ((stage.name, stage.on_table(context)) for stage in STAGES)
+    return {name: config for name, config in configs if config is not None}
+
+
+def extensions(context: Context) -> Iterator[TypedExtensionConfig]:
+    """The filters' configurations that go by ECDS."""
+    for stage in STAGES:
+        if stage.extension is not None:
+            yield stage.extension(context)

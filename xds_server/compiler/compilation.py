@@ -1,0 +1,64 @@
+"""One compilation: the whole document to Envoy's resources, each object by itself."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain as chain_of
+
+from google.protobuf.message import Message
+
+from gateway.model import Gateway
+from gateway.problems import Problem
+from gateway.resolve import resolve
+from xds_server.compiler import chain, clusters, listeners, tls
+from xds_server.compiler.context import Context
+from xds_server.compiler.filters import jwt_authn
+from xds_server.compiler.findings import Findings
+from xds_server.compiler.routes import route_tables
+from xds_server.compiler.settings import Secret, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """`messages`: Envoy resources for `Snapshot.of`. `problems`: what was closed, and why; all else went out."""
+
+    messages: tuple[Message, ...]
+    problems: tuple[Problem, ...]
+
+
+def compile(  # noqa: A001 - `compiler.compile` is what it is
+    gateway: Gateway, settings: Settings, secrets: Mapping[str, Secret], *, strict: bool = False
+) -> Compiled:
+    """The same model gives the same bytes in any process. `strict` raises on bugs of ours."""
+    findings = Findings(strict)
+    context = Context(gateway, settings, secrets, resolve(gateway))
+    context = replace(context, closed_providers=closed_providers(context, findings))
+    by_upstream = dict(upstreams(context, findings))
+    context = replace(context, closed_upstreams=frozenset(gateway.upstreams) - set(by_upstream))
+    messages: list[Message] = [*clusters.decisions(context)]
+    messages += chain_of.from_iterable(by_upstream.values())
+    messages += tls.secrets(context, findings)
+    messages += chain.extensions(context)
+    messages += (found for name in gateway.listeners if (found := listeners.listener(context, findings, name)))
+    messages += route_tables(context, findings)
+    return Compiled(tuple(messages), tuple(findings.problems))
+
+
+def closed_providers(context: Context, findings: Findings) -> frozenset[str]:
+    """The JWT providers whose keys are missing or unusable, each with its problem."""
+    closed = set()
+    for name in context.gateway.jwt_providers:
+        try:
+            jwt_authn.provider(context, name)
+        except Exception as error:
+            findings.add(("jwt_providers", name), error)
+            closed.add(name)
+    return frozenset(closed)
+
+
+def upstreams(context: Context, findings: Findings) -> Iterator[tuple[str, tuple[Message, ...]]]:
+    """Each upstream's messages by its name, without those that cannot be compiled."""
+    for name in context.gateway.upstreams:
+        try:
+            yield name, tuple(clusters.upstream(context, name))
+        except Exception as error:
+            findings.add(("upstreams", name), error)

@@ -1,0 +1,83 @@
+"""ext_authz: asks the decision service who calls, where Envoy cannot tell by itself. By ECDS: key headers may change.
+
+An error or a slow answer is a 503, never an allow. The service denies a request whose route sent no context extensions.
+"""
+
+from typing import Final
+
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
+from envoy.config.core.v3.config_source_pb2 import V3
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import CheckSettings, ExtAuthz, ExtAuthzPerRoute
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import ListStringMatcher
+from envoy.type.v3.http_status_pb2 import HttpStatus, ServiceUnavailable
+from google.protobuf.any_pb2 import Any
+
+from gateway.model import Listener
+from xds_server.compiler import names
+from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.errors import CompileError
+from xds_server.compiler.filters import Stage, discovered_filter
+from xds_server.compiler.identity import JWT_NAMESPACE
+from xds_server.compiler.wire import boolean, exact, extension, grpc_service, literal, pack
+
+NAME: Final = "tollhouse/ext_authz"
+TIMEOUT: Final = 500
+
+
+def configure(context: Context, listener: Listener) -> HttpFilter | None:
+    return discovered_filter(NAME, ExtAuthz)
+
+
+def on_route(context: Context, spec: RouteSpec) -> Any | None:
+    if spec.identity.kind != "decided":
+        return context.packed((NAME, None), lambda: ExtAuthzPerRoute(disabled=True))
+    if spec.resolved is None:
+        raise CompileError("a route without a name cannot ask for a decision")
+    extensions = {
+        "route": spec.resolved.full_name,
+        "jwt": ",".join(spec.identity.providers),
+        "api_keys": ",".join(spec.identity.api_keys),
+    }
+    return pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))
+
+
+def extend(context: Context) -> TypedExtensionConfig:
+    sources = sorted({header for keys in context.gateway.api_keys.values() for header in keys.from_.headers})
+    config = ExtAuthz(
+        transport_api_version=V3,
+        grpc_service=grpc_service(names.DECISIONS, TIMEOUT),
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=ServiceUnavailable),
+        clear_route_cache=False,  # or the request could move to a route that it was not authorised for
+        validate_mutations=True,
+        encode_raw_headers=True,
+        include_peer_certificate=False,
+        allowed_headers=ListStringMatcher(patterns=[exact(name) for name in (*sources, "x-request-id")]),
+        decoder_header_mutation_rules=mutation_rules(context),
+        metadata_context_namespaces=[JWT_NAMESPACE],
+        charge_cluster_response_stats=boolean(True),
+    )
+    return extension(NAME, config)
+
+
+def mutation_rules(context: Context) -> HeaderMutationRules:
+    """The decision service may take off the key's header and write the client's id, and nothing else."""
+    keys = context.gateway.api_keys.values()
+    allowed = {header for source in keys for header in source.from_.headers}
+    allowed |= {source.forward_client_id for source in keys if source.forward_client_id}
+    rules = HeaderMutationRules(disallow_all=boolean(True))
+    if allowed:
+        rules.allow_expression.CopyFrom(RegexMatcher(regex="|".join(literal(name) for name in sorted(allowed))))
+    return rules
+
+
+STAGE: Final = Stage(
+    NAME,
+    "keys are looked up, and token holders named, before anything weighs them",
+    configure,
+    on_route,
+    extension=extend,
+)

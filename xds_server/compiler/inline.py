@@ -1,0 +1,152 @@
+"""The compiled resources as one static bootstrap: what ADS would deliver, written inline.
+
+`envoy --mode validate` checks such a file completely, while it would leave dynamic resources unseen; and an Envoy
+started with it serves a gateway without any control plane, as tests want.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import DataSource, Node, TransportSocket
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+
+from xds_server.compiler.settings import Certificate
+from xds_server.compiler.wire import pack, socket_address
+from xds_server.resources import PREFIX
+
+NODE: Final = Node(id="static", cluster="tollhouse")
+THROWAWAY_KEY: Final = "dGhyb3ctYXdheS10aHJvdy1hd2F5LXRocm93LWF3YXk"
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Compiled messages by type and name, with only the types that others refer to."""
+
+    routes: Mapping[str, RouteConfiguration]
+    endpoints: Mapping[str, ClusterLoadAssignment]
+    extensions: Mapping[str, TypedExtensionConfig]
+
+
+def bootstrap(messages: Iterable[Message], *, admin: tuple[str, int] | None = None) -> Bootstrap:
+    """A static bootstrap of everything in `messages`. Raises KeyError when one refers to what is not there."""
+    found = tuple(messages)
+    resources = Resources(
+        routes={m.name: m for m in found if isinstance(m, RouteConfiguration)},
+        endpoints={m.cluster_name: m for m in found if isinstance(m, ClusterLoadAssignment)},
+        extensions={m.name: m for m in found if isinstance(m, TypedExtensionConfig)},
+    )
+    return Bootstrap(
+        node=NODE,
+        admin=Admin(address=socket_address(*admin)) if admin else None,
+        static_resources=Bootstrap.StaticResources(
+            listeners=[static_listener(m, resources) for m in found if isinstance(m, Listener)],
+            clusters=[static_cluster(m, resources) for m in found if isinstance(m, Cluster)],
+            secrets=[m for m in found if isinstance(m, Secret)],
+        ),
+    )
+
+
+def without_secrets(messages: Iterable[Message], stand_in: Certificate) -> tuple[Message, ...]:
+    """The same resources with `stand_in` for every certificate and another key for every HS256 key."""
+    return tuple(disguised(message, stand_in) for message in messages)
+
+
+def disguised(message: Message, stand_in: Certificate) -> Message:
+    if isinstance(message, Secret):
+        return disguised_secret(message, stand_in)
+    if isinstance(message, TypedExtensionConfig) and holds(message.typed_config, JwtAuthentication):
+        config = unpacked(message.typed_config, JwtAuthentication)
+        for provider in config.providers.values():
+            provider.local_jwks.inline_string = public_keys(provider.local_jwks.inline_string)
+        return TypedExtensionConfig(name=message.name, typed_config=pack(config))
+    return message
+
+
+def disguised_secret(secret: Secret, stand_in: Certificate) -> Secret:
+    """Certificates of authorities are no secrets and stay."""
+    result = copied(secret)
+    if result.HasField("tls_certificate"):
+        result.tls_certificate.certificate_chain.CopyFrom(DataSource(inline_bytes=stand_in.chain))
+        result.tls_certificate.private_key.CopyFrom(DataSource(inline_bytes=stand_in.key))
+    return result
+
+
+def public_keys(jwks: str) -> str:
+    keys = json.loads(jwks)["keys"]
+    if not any("k" in key for key in keys):
+        return jwks
+    return json.dumps({"keys": [{**key, "k": THROWAWAY_KEY} if "k" in key else key for key in keys]})
+
+
+def static_listener(listener: Listener, resources: Resources) -> Listener:
+    result = copied(listener)
+    for chain in result.filter_chains:
+        for filter_ in chain.filters:
+            manager = unpacked(filter_.typed_config, HttpConnectionManager)
+            filter_.typed_config.CopyFrom(pack(static_manager(manager, resources)))
+        static_socket(chain.transport_socket)
+    return result
+
+
+def static_manager(manager: HttpConnectionManager, resources: Resources) -> HttpConnectionManager:
+    manager.route_config.CopyFrom(resources.routes[manager.rds.route_config_name])
+    for filter_ in manager.http_filters:
+        if filter_.HasField("config_discovery"):
+            filter_.typed_config.CopyFrom(resources.extensions[filter_.name].typed_config)
+    return manager
+
+
+def static_cluster(cluster: Cluster, resources: Resources) -> Cluster:
+    result = copied(cluster)
+    if result.type == Cluster.EDS:
+        result.type = Cluster.STATIC
+        result.ClearField("eds_cluster_config")
+        result.load_assignment.CopyFrom(resources.endpoints[cluster.name])
+    static_socket(result.transport_socket)
+    return result
+
+
+def static_socket(socket: TransportSocket) -> None:
+    """A secret without a source is looked up among the static ones."""
+    if holds(socket.typed_config, DownstreamTlsContext):
+        downstream = unpacked(socket.typed_config, DownstreamTlsContext)
+        for config in downstream.common_tls_context.tls_certificate_sds_secret_configs:
+            config.ClearField("sds_config")
+        socket.typed_config.CopyFrom(pack(downstream))
+    elif holds(socket.typed_config, UpstreamTlsContext):
+        upstream = unpacked(socket.typed_config, UpstreamTlsContext)
+        combined = upstream.common_tls_context.combined_validation_context
+        combined.validation_context_sds_secret_config.ClearField("sds_config")
+        socket.typed_config.CopyFrom(pack(upstream))
+
+
+def holds(value: Any, kind: type[Message]) -> bool:
+    return value.type_url == PREFIX + kind.DESCRIPTOR.full_name
+
+
+def unpacked(value: Any, kind: type[M]) -> M:
+    result = kind()
+    result.ParseFromString(value.value)
+    return result
+
+
+def copied(message: M) -> M:
+    result = type(message)()
+    result.CopyFrom(message)
+    return result

@@ -1,0 +1,63 @@
+"""The one place that names Envoy resources, and that turns such a name back into a place in the document.
+
+An operator's name holds no `/`, so a resource of ours (`tollhouse/…`) can never collide with one of theirs.
+"""
+
+from typing import Final
+
+from gateway.problems import Path
+from xds_server import resources
+
+DECISIONS: Final = "tollhouse/decisions"
+"""The cluster of the decision services: ext_authz and rate limiting."""
+
+UNMATCHED: Final = "tollhouse/unmatched"
+"""The route that answers 404 to whatever no other route wants."""
+
+REDIRECT: Final = "tollhouse/redirect"
+"""The route of a listener that redirects everything."""
+
+PREFLIGHT: Final = "/preflight"
+"""Suffix of the routes that answer a route's CORS preflights; a third segment, so it is no operator's route."""
+
+
+def virtual_host(listener: str, host: str) -> str:
+    return f"{listener}/{host}"
+
+
+def preflight(route: str) -> str:
+    return route + PREFLIGHT
+
+
+_COLLECTIONS: Final = {
+    resources.CLUSTER: "upstreams",
+    resources.ENDPOINTS: "upstreams",
+    resources.LISTENER: "listeners",
+    resources.ROUTES: "listeners",
+}
+
+
+def document_path(type_url: str, name: str, message: str = "") -> Path | None:
+    """The object of the document that a resource was compiled from; None for what only Tollhouse itself defines.
+
+    `message` is Envoy's: where it quotes one of our JWT providers, that is the place.
+    """
+    collection = _COLLECTIONS.get(type_url)
+    if collection is not None and "/" not in name:
+        return (collection, name)
+    if type_url == resources.EXTENSION:
+        provider = _quoted_provider(message)
+        return ("jwt_providers", provider) if provider else ("jwt_providers",)
+    return None
+
+
+def route_path(name: str) -> Path | None:
+    """`orders/list` -> its place in the document. None for the routes that Tollhouse adds."""
+    module, _, rest = name.partition("/")
+    route = rest.removesuffix(PREFLIGHT)
+    return None if not route or "/" in route or module == "tollhouse" else ("modules", module, "routes", route)
+
+
+def _quoted_provider(message: str) -> str | None:
+    _, found, rest = message.partition("Provider '")
+    return rest.partition("'")[0] if found else None

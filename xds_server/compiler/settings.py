@@ -1,0 +1,46 @@
+"""What the compiler is told besides the document: where to listen, where decisions are made, what the secrets are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.model import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The node's side. `listener_ports` overrides the document's, by listener; `decisions` are (host, port)."""
+
+    listener_address: str = "127.0.0.1"
+    listener_ports: Mapping[str, int] = field(default_factory=dict)
+    decisions: tuple[tuple[str, int], ...] = ()
+
+    def address_of(self, listener: Listener) -> str:
+        return listener.address or self.listener_address
+
+    def port_of(self, name: str, listener: Listener) -> int:
+        return self.listener_ports.get(name, listener.port)
+
+
+@dataclass(frozen=True, slots=True)
+class HmacKey:
+    """A shared key for HS256, raw bytes."""
+
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its private key, both PEM."""
+
+    chain: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CaBundle:
+    """The certificates of the authorities that an upstream is verified against, PEM."""
+
+    pem: bytes = field(repr=False)
+
+
+Secret = HmacKey | Certificate | CaBundle

@@ -1,0 +1,115 @@
+"""TLS on both sides of Envoy, and the secrets that it fetches over SDS. Keys never stand in a listener or a cluster."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+    TlsCertificate,
+    TlsParameters,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as EnvoySecret
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    UpstreamTlsContext,
+)
+
+from gateway.model import Listener, ListenerCertificate, UpstreamTls
+from gateway.problems import Path
+from xds_server.compiler.context import Context
+from xds_server.compiler.errors import CompileError
+from xds_server.compiler.findings import Findings
+from xds_server.compiler.settings import CaBundle, Certificate
+from xds_server.compiler.wire import ads, exact, pack
+
+SOCKET: Final = "envoy.transport_sockets.tls"
+VERSIONS: Final = {"1.2": TlsParameters.TLSv1_2, "1.3": TlsParameters.TLSv1_3}
+
+
+def sds(name: str) -> SdsSecretConfig:
+    return SdsSecretConfig(name=name, sds_config=ads())
+
+
+def downstream(context: Context, listener: Listener, certificate: ListenerCertificate) -> TransportSocket:
+    """Raises CompileError when the secret store has no such certificate."""
+    certificate_of(context, certificate.secret)
+    minimum = listener.tls.min_version if listener.tls else "1.2"
+    common = CommonTlsContext(
+        tls_params=TlsParameters(tls_minimum_protocol_version=VERSIONS[minimum]),
+        tls_certificate_sds_secret_configs=[sds(certificate.secret)],
+        alpn_protocols=["h2", "http/1.1"] if listener.http2 else ["http/1.1"],
+    )
+    return TransportSocket(name=SOCKET, typed_config=pack(DownstreamTlsContext(common_tls_context=common)))
+
+
+def upstream(context: Context, name: str, spec: UpstreamTls, protocols: tuple[str, ...]) -> TransportSocket:
+    """The server's certificate must come from the bundle and name the host that we asked for."""
+    if not isinstance(context.secrets.get(spec.ca_secret), CaBundle):
+        raise CompileError(f"the secret store has no CA bundle {spec.ca_secret!r}", "tls", "ca_secret", code="GW602")
+    name_matches = SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=exact(spec.sni))
+    common = CommonTlsContext(
+        tls_params=TlsParameters(tls_minimum_protocol_version=TlsParameters.TLSv1_2),
+        alpn_protocols=protocols,
+        combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
+            default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=[name_matches]),
+            validation_context_sds_secret_config=sds(spec.ca_secret),
+        ),
+    )
+    return TransportSocket(name=SOCKET, typed_config=pack(UpstreamTlsContext(common_tls_context=common, sni=spec.sni)))
+
+
+def secrets(context: Context, findings: Findings) -> Iterator[EnvoySecret]:
+    """Every certificate and CA bundle that the document refers to and the store has. HS256 keys never go by SDS."""
+    for name, path in references(context):
+        try:
+            found = envoy_secret(context, name)
+        except CompileError:
+            continue  # reported where it is used
+        except Exception as error:
+            findings.add(path, error)
+        else:
+            yield found
+
+
+def references(context: Context) -> list[tuple[str, Path]]:
+    places: dict[str, Path] = {}
+    for listener_name, listener in context.gateway.listeners.items():
+        for index, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
+            places.setdefault(certificate.secret, ("listeners", listener_name, "tls", "certificates", index, "secret"))
+    for upstream_name, spec in context.gateway.upstreams.items():
+        if spec.tls is not None:
+            places.setdefault(spec.tls.ca_secret, ("upstreams", upstream_name, "tls", "ca_secret"))
+    return sorted(places.items())
+
+
+def envoy_secret(context: Context, name: str) -> EnvoySecret:
+    if isinstance(bundle := context.secrets.get(name), CaBundle):
+        trusted = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=bundle.pem))
+        return EnvoySecret(name=name, validation_context=trusted)
+    found = certificate_of(context, name)
+    pair = TlsCertificate(
+        certificate_chain=DataSource(inline_bytes=found.chain), private_key=DataSource(inline_bytes=found.key)
+    )
+    return EnvoySecret(name=name, tls_certificate=pair)
+
+
+def certificate_of(context: Context, name: str) -> Certificate:
+    """Raises CompileError for a missing certificate, and for a key that is not the certificate's."""
+    found = context.secrets.get(name)
+    if not isinstance(found, Certificate):
+        raise CompileError(f"the secret store has no certificate {name!r}", "secret", code="GW602")
+    try:
+        of_chain = x509.load_pem_x509_certificates(found.chain)[0].public_key()
+        of_key = load_pem_private_key(found.key, password=None).public_key()
+    except (ValueError, TypeError, IndexError):
+        raise CompileError(f"the certificate {name!r} cannot be read", "secret", code="GW602") from None
+    der = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if of_chain.public_bytes(*der) != of_key.public_bytes(*der):
+        raise CompileError(f"the private key of {name!r} is not its certificate's", "secret", code="GW602")
+    return found
