@@ -176,13 +176,20 @@ async def run(config: DecisionsConfig) -> None:
             loop.remove_signal_handler(number)
 
 
+def serve(config: DecisionsConfig) -> None:
+    """`run` on uvloop where there is one."""
+    try:
+        from uvloop import run as run_loop
+    except ImportError:
+        run_loop = asyncio.run
+    run_loop(run(config))
+
+
 def _bind(server: Any, address: str) -> int:
     try:
         return int(server.add_insecure_port(address))
     except RuntimeError as error:
-        raise OSError(
-            f"cannot listen on {address}: the port is in use or the address is not of this machine"
-        ) from error
+        raise OSError(f"cannot listen on {address}: it is in use, or not an address of this machine") from error
 
 
 def _plaintext(address: str, *, allowed: bool) -> None:
