@@ -1,0 +1,43 @@
+"""Who did what."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from admin.api import common
+from admin.api.common import ServiceOf
+from admin.schemas import Before, Limit
+from db.audit import BrokenChain
+
+router = APIRouter(prefix="/v1", tags=["audit"])
+
+
+@router.get("/audit")
+async def audit(service: ServiceOf, limit: Limit = 100, before: Before = None) -> dict[str, Any]:
+    """Newest first. `hash` covers the row and all rows before it."""
+    rows = await service.audit(limit, before)
+    return {
+        "entries": [
+            {
+                "number": row.number,
+                "at": common.time(row.at),
+                "actor": row.actor,
+                "action": row.action,
+                "object": row.object,
+                "revision": row.revision,
+                "detail": row.detail,
+                "hash": row.hash.hex(),
+            }
+            for row in rows
+        ],
+        "next": rows[-1].number if len(rows) == limit and rows[-1].number > 1 else None,
+    }
+
+
+@router.get("/audit/verify")
+async def verify(service: ServiceOf) -> dict[str, Any]:
+    """Walks the whole chain. `ok` false: the log was tampered with, at row `number` first."""
+    try:
+        return {"ok": True, "rows": await service.verify_audit()}
+    except BrokenChain as broken:
+        return {"ok": False, "number": broken.number, "why": broken.why}

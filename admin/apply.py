@@ -1,0 +1,167 @@
+"""Apply: files onto the head revision, checked, compiled, shown to real Envoy, stored as one revision or not at all."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from admin.problems import ApiError, invalid
+from db import engine as engines
+from db import revisions
+from db.rows import RevisionRow
+from gateway import document, read, render
+from gateway.document import Change, Object
+from gateway.places import Where
+from gateway.problems import Problem
+from gateway.read import Loaded
+from xds_server.rollout.candidate import Builder, Candidate
+from xds_server.rollout.stored import from_row, to_row
+
+RACES: Final = 5  # how often an apply that named no revision starts again after losing a race
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`revision`: the head afterwards. `changed`: kind, name and what happened; nothing if no revision was made."""
+
+    revision: int
+    version: str
+    changed: tuple[tuple[str, str, str], ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a change is made onto."""
+
+    number: int
+    version: str
+    objects: tuple[Object, ...]
+
+
+@dataclass(frozen=True)
+class Apply:
+    """What to apply. `expected_revision`: refuse if the head is another one. `prune`: delete what is not written."""
+
+    files: Sequence[tuple[str, str]]
+    message: str = ""
+    prune: bool = False
+    dry_run: bool = False
+    expected_revision: int | None = None
+
+
+class Applier:
+    def __init__(self, engine: AsyncEngine, builder: Builder) -> None:
+        self._engine = engine
+        self._builder = builder
+
+    async def apply(self, actor: str, wanted: Apply) -> Applied:
+        """Raises ApiError: 422 with every problem, 409 when the head moved or an object is somebody else's."""
+        for _ in range(RACES):
+            try:
+                return await self._once(actor, wanted)
+            except revisions.Conflict as conflict:
+                if wanted.expected_revision is not None:
+                    raise moved(conflict.head, conflict.expected) from conflict
+                await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - only to let the other one finish
+        raise ApiError(409, "conflict", "others keep changing the gateway: try again")
+
+    async def _once(self, actor: str, wanted: Apply) -> Applied:
+        head = await self._head()
+        if wanted.expected_revision not in (None, head.number):
+            raise moved(head.number, wanted.expected_revision)
+        loaded, change = await asyncio.to_thread(_merge, wanted, head)
+        if change.problems:
+            raise taken(change.problems, loaded)
+        warnings = _accepted(loaded.problems, loaded)
+        if change.empty:
+            return Applied(head.number, head.version, (), warnings)
+        candidate = await self._compile(loaded, head.number + 1)
+        changed = _actions(change)
+        if wanted.dry_run:
+            return Applied(head.number, candidate.snapshot.version, changed, warnings)
+        stored = await self._commit(actor, wanted, head, change, candidate.snapshot.version)
+        return Applied(stored.number, stored.digest, changed, warnings)
+
+    async def _head(self) -> Head:
+        async def work(connection: AsyncConnection) -> Head:
+            number = (await revisions.head(connection)).revision
+            if not number:
+                return Head(0, "", ())
+            rows = await revisions.load(connection, number)
+            return Head(number, (await revisions.get(connection, number)).digest, tuple(map(from_row, rows)))
+
+        return await engines.run(self._engine, work)
+
+    async def _compile(self, loaded: Loaded, revision: int) -> Candidate:
+        if loaded.gateway is None:
+            raise invalid(loaded.problems, loaded.where)
+        candidate = await self._builder.build(loaded.gateway, revision)
+        _accepted((*candidate.problems, *candidate.refused), loaded)
+        return candidate
+
+    async def _commit(self, actor: str, wanted: Apply, head: Head, change: Change, version: str) -> RevisionRow:
+        rows = [to_row(item) for item in change.objects]
+
+        async def work(connection: AsyncConnection) -> RevisionRow:
+            return await revisions.commit(
+                connection,
+                expected_revision=head.number,
+                objects=rows,
+                author=actor,
+                message=wanted.message,
+                digest=version,
+            )
+
+        return await engines.run(self._engine, work)
+
+
+def moved(head: int, expected: int | None) -> ApiError:
+    return ApiError(409, "conflict", f"the head is revision {head}, not {expected}", head=head)
+
+
+def taken(problems: Sequence[Problem], loaded: Loaded) -> ApiError:
+    """409: objects of other owners."""
+    where = Where.of(loaded.objects, loaded.where.sources.values())  # the files that were sent, not the owners'
+    errors = render.as_json(problems, where)
+    return ApiError(409, "wrong_owner", "objects belong to other owners: nothing was stored", errors=errors)
+
+
+def _merge(wanted: Apply, head: Head) -> tuple[Loaded, Change]:
+    """Reads the files onto the head's objects. What is wrong with a file comes before whose object it is."""
+    change = Change()
+
+    def merge(new: tuple[Object, ...]) -> tuple[Object, ...]:
+        nonlocal change
+        change = document.apply(head.objects, new, prune=wanted.prune)
+        written = {item.key for item in new}
+        # places of objects that these files do not write say which revision's files they are in
+        return tuple(item if item.key in written else _from(item, head.number) for item in change.objects)
+
+    loaded = read.load(wanted.files, merge)
+    if change.problems and not loaded.ok:
+        change = replace(change, problems=())
+    return loaded, change
+
+
+def _from(item: Object, revision: int) -> Object:
+    return replace(item, file=f"{item.file}@{revision}")
+
+
+def _accepted(problems: Sequence[Problem], loaded: Loaded) -> tuple[Problem, ...]:
+    """The warnings; raises 422 if there is an error among the problems."""
+    placed = tuple(map(loaded.where.placed, problems))
+    if any(problem.severity == "error" for problem in placed):
+        raise invalid(placed, loaded.where)
+    return placed
+
+
+def _actions(change: Change) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (item.kind, item.name, action)
+        for action, items in (("created", change.created), ("updated", change.updated), ("deleted", change.deleted))
+        for item in items
+    )

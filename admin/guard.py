@@ -1,0 +1,121 @@
+"""What every request passes before any route sees it: a request id, a token, a bounded body. Denied by default.
+
+It stands in front of routing, so a route that is added later is guarded without a word, and what is not there is not
+told apart from what is by somebody who has no token.
+"""
+
+import time
+import uuid
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from admin.api.health import OPEN
+from admin.problems import ApiError, unavailable
+from admin.tokens import Tokens
+from db.engine import Unavailable
+from db.rows import TokenRow
+
+log = structlog.get_logger(__name__)
+
+LARGEST_BODY: Final = 16 << 20  # bytes
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+REQUEST_ID: Final = "x-request-id"
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, tokens: Tokens, largest_body: int = LARGEST_BODY) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._largest = largest_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Request(scope, send)
+        try:
+            await self._admit(request)
+            await self._app(scope, self._bounded(request, receive), request.send)
+        except ApiError as error:
+            await request.answer(error)
+        except Unavailable as error:
+            log.warning("database_unavailable", reason=str(error), request_id=request.id)
+            await request.answer(unavailable())
+        except Exception:
+            log.exception("request_crashed", method=request.method, path=request.path, request_id=request.id)
+            await request.answer(ApiError(500, "internal", "a fault of Tollhouse; its log says more"))
+        finally:
+            request.log()
+
+    async def _admit(self, request: "_Request") -> None:
+        if request.path in OPEN and request.method in READS:
+            return
+        reads_only = request.method in READS
+        caller = await self._tokens.authenticate(request.headers.get("authorization"), reads_only=reads_only)
+        request.caller = request.scope.setdefault("state", {})["caller"] = caller
+        if not reads_only and caller.role != "admin":
+            raise ApiError(403, "forbidden", f"the token {caller.name!r} may only read")
+
+    def _bounded(self, request: "_Request", receive: Receive) -> Receive:
+        """The body, refused when it announces or turns out to be too long."""
+        announced = request.headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self._largest:
+            raise self._too_large()
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._largest:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, "too_large", f"a request may have {self._largest} bytes", headers={"connection": "close"})
+
+
+class _Request:
+    """One request on its way: what it is called, and whether an answer has begun."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope = scope
+        self.id = uuid.uuid4().hex
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers = Headers(scope=scope)
+        self.caller: TokenRow | None = None
+        self.status = 0
+        self._send = send
+        self._began = time.monotonic()
+        scope.setdefault("state", {})["request_id"] = self.id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[REQUEST_ID] = self.id
+        await self._send(message)
+
+    async def answer(self, error: ApiError) -> None:
+        if self.status == 0:
+            await error.response(self.id)(self.scope, _nothing, self.send)
+
+    def log(self) -> None:
+        log.info(
+            "request",
+            method=self.method,
+            path=self.path,
+            status=self.status,
+            actor=self.caller.name if self.caller else None,
+            milliseconds=round((time.monotonic() - self._began) * 1000, 1),
+            request_id=self.id,
+        )
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

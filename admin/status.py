@@ -1,0 +1,180 @@
+"""What is out there: which revision the fleet is given, which node has taken it, which one refused it and why.
+
+All of it is in memory, so it is answered while the database is away.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from gateway import render
+from gateway.places import Where
+from gateway.problems import Path, dotted
+from xds_server.ads.board import Nack, NodeRow, TypeRow
+from xds_server.ads.hub import Hub
+from xds_server.compiler import names
+from xds_server.resources import Snapshot
+from xds_server.rollout.publisher import Failure, Publisher, State
+
+
+class Status:
+    def __init__(self, publisher: Publisher, hub: Hub) -> None:
+        self._publisher = publisher
+        self._hub = hub
+
+    def now(self, revision: int | None = None) -> dict[str, Any]:
+        """`state` is about `revision`, by default the newest one known."""
+        state = self._publisher.state
+        asked = revision if revision is not None else state.head or 0
+        snapshot = state.published.snapshot if state.published else None
+        return {
+            "revision": state.head or 0,
+            "state": self._outcome(asked),
+            "published": _published(state),
+            "failure": _failure(state.failure),
+            "nodes": [node(row, snapshot, self._where()) for row in self._hub.board.rows],
+            "database": {
+                "reachable": self._publisher.watch.connected,
+                "error": self._publisher.watch.last_error or None,
+            },
+        }
+
+    async def wait(self, revision: int, seconds: float) -> dict[str, Any]:
+        """Returns once `revision` has an outcome (all connected took it, one refused, it failed), or after `seconds`."""
+        refusals = asyncio.Event()
+        forget = self._hub.listen(lambda _row, _event: refusals.set())
+        try:
+            async with asyncio.timeout(seconds):
+                while self._outcome(revision) == "pending":
+                    refusals.clear()
+                    await self._news(revision, refusals, seconds)
+        except TimeoutError:
+            pass
+        finally:
+            forget()
+        return self.now(revision)
+
+    async def _news(self, revision: int, refusals: asyncio.Event, seconds: float) -> None:
+        """Until something happened that can change the outcome."""
+        waits = [self._publisher.changed(), refusals.wait()]
+        published = self._publisher.state.published
+        if published is not None and published.snapshot.revision >= revision:
+            waits.append(_converged(self._hub, published.snapshot, seconds))
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _outcome(self, revision: int) -> str:
+        """`synced`, `nacked`, `failed` or `pending`."""
+        state = self._publisher.state
+        if state.failure is not None and state.failure.revision >= revision:
+            return "failed"
+        if state.published is None or state.published.snapshot.revision < revision:
+            return "pending"
+        snapshot = state.published.snapshot
+        if any(refuses(row, snapshot) for row in self._hub.board.rows if row.connected):
+            return "nacked"
+        return "synced" if self._hub.board.synced(snapshot) else "pending"
+
+    def _where(self) -> Where:
+        published = self._publisher.state.published
+        return published.where if published else Where()
+
+
+async def _converged(hub: Hub, snapshot: Snapshot, seconds: float) -> None:
+    await hub.converged(snapshot, seconds)
+
+
+def refuses(row: NodeRow, snapshot: Snapshot) -> bool:
+    """Whether the node refused this very snapshot, of some type."""
+    return any(
+        entry.nack is not None and url in snapshot.types and entry.nack.version == snapshot.types[url].version
+        for url, entry in row.types.items()
+    )
+
+
+def state_of(row: NodeRow, snapshot: Snapshot | None) -> str:
+    """`synced`, `stale`, `nacked` or `gone`."""
+    if not row.connected:
+        return "gone"
+    if any(entry.nack is not None for entry in row.types.values()):
+        return "nacked"
+    return "synced" if snapshot is not None and row.types and row.synced(snapshot) else "stale"
+
+
+def node(row: NodeRow, snapshot: Snapshot | None, where: Where) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "cluster": row.cluster,
+        "build": row.build,
+        "mode": row.mode,
+        "peer": row.peer,
+        "state": state_of(row, snapshot),
+        "connected": row.connected,
+        "since": _time(row.since),
+        "last_seen": _time(row.last_seen),
+        "types": {url: _type(url, entry, snapshot, where) for url, entry in row.types.items()},
+    }
+
+
+def _type(url: str, entry: TypeRow, snapshot: Snapshot | None, where: Where) -> dict[str, Any]:
+    wanted = snapshot.types[url].version if snapshot is not None and url in snapshot.types else ""
+    return {
+        "version": wanted,
+        "sent": entry.sent_version,
+        "acked": entry.acked_version,
+        "current": entry.current_version,
+        "nack": _nack(url, entry.nack, where) if entry.nack else None,
+    }
+
+
+def _nack(url: str, nack: Nack, where: Where) -> dict[str, Any]:
+    path = _suspect(url, nack)
+    place = where.locate(path) if path else None
+    return {
+        "version": nack.version,
+        "message": nack.message,
+        "resources": list(nack.names),
+        "at": _time(nack.at),
+        "path": dotted(path) if path else None,
+        "file": place.file if place else None,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+    }
+
+
+def _suspect(url: str, nack: Nack) -> Path | None:
+    """Where the refused resource is written: the one that Envoy's message names, else the only one that was sent."""
+    named = [name for name in nack.names if name in nack.message]
+    suspects = max(named, key=len, default=None) or (nack.names[0] if len(nack.names) == 1 else None)
+    return names.document_path(url, suspects, nack.message) if suspects else None
+
+
+def _published(state: State) -> dict[str, Any] | None:
+    if state.published is None:
+        return None
+    return {
+        "revision": state.published.snapshot.revision,
+        "version": state.published.snapshot.version,
+        "at": _time(state.published.at),
+        "problems": render.as_json(state.published.problems),
+    }
+
+
+def _failure(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {
+        "revision": failure.revision,
+        "reason": failure.reason,
+        "problems": render.as_json(failure.problems),
+        "at": _time(failure.at),
+    }
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,70 @@
+"""From a gateway to a snapshot that real Envoy accepts: an apply asks before storing, the publisher before sending."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.model import Gateway
+from gateway.problems import Problem
+from xds_server import compiler
+from xds_server.compiler import Compiled, Settings
+from xds_server.resources import Snapshot
+from xds_server.secrets import SecretStore
+from xds_server.validate import validate
+
+REMEMBERED: Final = 64  # verdicts of the gate, by snapshot version
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A compiled gateway. `problems` are the compiler's: what they name fails closed alone, the rest is whole."""
+
+    snapshot: Snapshot
+    problems: tuple[Problem, ...]
+    refused: tuple[Problem, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether real Envoy took it (or there is none to ask)."""
+        return not any(problem.severity == "error" for problem in self.refused)
+
+
+class Builder:
+    """Compiles off the event loop, then asks `envoy --mode validate`, once per content that it accepts.
+
+    `envoy`: the binary; None leaves the gate out. The publisher's question after an apply is the one that the apply has
+    just asked.
+    """
+
+    def __init__(self, settings: Settings, secrets: SecretStore, envoy: Path | None) -> None:
+        self.settings = settings
+        self.secrets = secrets
+        self.envoy = envoy
+        self.last_compile_seconds = 0.0
+        self._verdicts: OrderedDict[str, tuple[Problem, ...]] = OrderedDict()
+
+    async def build(self, gateway: Gateway, revision: int) -> Candidate:
+        """Raises OSError when the secrets cannot be read, ValueError when the compiler contradicts itself."""
+        compiled, snapshot = await asyncio.to_thread(self._compile, gateway, revision)
+        refused = self._verdicts.get(snapshot.version)
+        if refused is None:
+            refused = await validate(compiled.messages, self.envoy) if self.envoy is not None else ()
+        candidate = Candidate(snapshot, compiled.problems, refused)
+        if candidate.accepted:  # a refusal may be the gate's own trouble (a time-out): it is asked again
+            self._remember(snapshot.version, refused)
+        return candidate
+
+    def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot]:
+        began = time.perf_counter()
+        compiled = compiler.compile(gateway, self.settings, self.secrets.read())
+        snapshot = Snapshot.of(revision, compiled.messages)
+        self.last_compile_seconds = time.perf_counter() - began
+        return compiled, snapshot
+
+    def _remember(self, version: str, refused: tuple[Problem, ...]) -> None:
+        self._verdicts[version] = refused
+        while len(self._verdicts) > REMEMBERED:
+            self._verdicts.popitem(last=False)

@@ -1,0 +1,199 @@
+"""From the store's head to the streams: every replica follows the head row and publishes what it compiles from it.
+
+The last good snapshot stays whatever happens: a revision that does not compile, that Envoy refuses, a store that is
+gone or that suddenly holds nothing. Why the newest revision is not out is kept for `gwctl status`.
+"""
+
+import asyncio
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db import engine as engines
+from db import revisions
+from db.rows import ObjectRow
+from db.watch import HeadWatch
+from gateway import read
+from gateway.document import Object
+from gateway.model import Gateway
+from gateway.places import Where
+from gateway.problems import Problem
+from xds_server.resources import Snapshot
+from xds_server.rollout.candidate import Builder
+from xds_server.rollout.stored import from_row
+from xds_server.secrets import Stamp
+
+log = structlog.get_logger(__name__)
+
+POLL: Final = 1.0  # seconds between looks at the secret store
+RETRY: Final = 15.0  # seconds until a revision that failed is tried again
+
+
+class Hub(Protocol):
+    def publish(self, snapshot: Snapshot) -> None: ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the fleet is given. `problems`: what is wrong with it and fails closed (a secret that is missing)."""
+
+    snapshot: Snapshot
+    gateway: Gateway
+    objects: tuple[Object, ...]
+    problems: tuple[Problem, ...]
+    at: datetime
+
+    @property
+    def where(self) -> Where:
+        return Where.of(self.objects)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a revision is not published."""
+
+    revision: int
+    reason: str
+    problems: tuple[Problem, ...]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class State:
+    """`head`: the newest revision known, None until the store was reached once; 0 while nothing was ever applied."""
+
+    head: int | None = None
+    published: Published | None = None
+    failure: Failure | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process can serve: it has a snapshot, or knows that there is none to have."""
+        return self.published is not None or self.head == 0
+
+
+class Refused(Exception):  # noqa: N818 - a verdict
+    """A revision must not go out."""
+
+    def __init__(self, reason: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.problems = problems
+
+
+class Publisher:
+    """`run` follows the head until cancelled; `state` is always the newest. One per process."""
+
+    def __init__(self, engine: AsyncEngine, watch: HeadWatch, builder: Builder, hub: Hub) -> None:
+        self.state = State()
+        self.watch = watch
+        self._engine = engine
+        self._builder = builder
+        self._hub = hub
+        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._tried: tuple[int, Stamp] | None = None
+        self._retry_at = 0.0
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._work())
+
+    async def changed(self) -> None:
+        """Returns at the next change of `state`."""
+        await self._changed.wait()
+
+    async def _follow(self) -> None:
+        async with aclosing(self.watch.heads()) as heads:
+            async for head in heads:
+                self._set(replace(self.state, head=head.revision))
+                self._news.set()
+
+    async def _work(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), POLL)
+            self._news.clear()
+            await self._publish_if_new()
+
+    async def _publish_if_new(self) -> None:
+        revision = self.state.head
+        if not revision:
+            return
+        try:
+            wanted = (revision, await asyncio.to_thread(self._builder.secrets.stamp))
+            if wanted == self._tried and not self._retry_due():
+                return
+            await self._publish(revision)
+            self._tried = wanted
+        except (
+            engines.Unavailable,
+            OSError,
+        ) as error:  # it is tried again at once, and nothing is wrong with the revision
+            log.warning("publish_delayed", revision=revision, reason=str(error))
+        except Refused as refused:
+            self._tried = wanted
+            self._fail(Failure(revision, refused.reason, refused.problems, datetime.now(UTC)))
+
+    def _retry_due(self) -> bool:
+        return self.state.failure is not None and asyncio.get_running_loop().time() >= self._retry_at
+
+    async def _publish(self, revision: int) -> None:
+        """Raises Refused, Unavailable, OSError."""
+        current = self.state.published
+        if current is not None and revision < current.snapshot.revision:
+            raise Refused(f"the store's head went back from revision {current.snapshot.revision} to {revision}")
+        objects = await self._load(revision)
+        published = await self._build(revision, objects)
+        self._hub.publish(published.snapshot)
+        self._set(replace(self.state, published=published, failure=None))
+        log.info("published", revision=revision, version=published.snapshot.version, problems=len(published.problems))
+
+    async def _load(self, revision: int) -> tuple[Object, ...]:
+        async def work(connection: AsyncConnection) -> tuple[ObjectRow, ...]:
+            return await revisions.load(connection, revision)
+
+        try:
+            rows = await engines.run(self._engine, work)
+        except revisions.NotFound as error:
+            raise Refused(str(error)) from error
+        if not rows:
+            raise Refused("the store returned no objects; an empty gateway is never published")
+        return tuple(map(from_row, rows))
+
+    async def _build(self, revision: int, objects: tuple[Object, ...]) -> Published:
+        try:
+            gateway, problems = await asyncio.to_thread(read.check_objects, objects)
+            if gateway is None:
+                raise Refused("the stored document is not valid for this version of Tollhouse", problems)
+            candidate = await self._builder.build(gateway, revision)
+        except (Refused, OSError):
+            raise
+        except Exception as error:  # a fault of ours in one revision must not take the streams down
+            log.exception("compile_crashed", revision=revision)
+            raise Refused(f"the revision does not compile ({type(error).__name__}, a fault of Tollhouse)") from error
+        where = Where.of(objects)
+        if not candidate.accepted:
+            raise Refused("Envoy refuses the compiled revision", tuple(map(where.placed, candidate.refused)))
+        placed = tuple(map(where.placed, candidate.problems))
+        return Published(candidate.snapshot, gateway, objects, placed, datetime.now(UTC))
+
+    def _fail(self, failure: Failure) -> None:
+        self._retry_at = asyncio.get_running_loop().time() + RETRY
+        self._set(replace(self.state, failure=failure))
+        log.error(
+            "publish_failed",
+            revision=failure.revision,
+            reason=failure.reason,
+            problems=[problem.message for problem in failure.problems],
+        )
+
+    def _set(self, state: State) -> None:
+        self.state = state
+        self._changed.set()
+        self._changed = asyncio.Event()
