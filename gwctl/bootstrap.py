@@ -17,7 +17,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One Envoy. `admin` and `xds` are host and port; `max_heap` is bytes, from which overload protection is reckoned."""
+    """One Envoy. `admin` and `xds` are host and port; `max_heap` is bytes, which overload protection reckons from."""
 
     id: str
     admin: Address

@@ -40,7 +40,7 @@ class Failure(click.ClickException):
 
     def __init__(self, code: Exit, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.exit_code = int(code)  # type: ignore[misc] - click sets it on classes, and reads it from instances
+        self.exit_code = int(code)  # type: ignore[misc]  # a class variable to click, who reads it here
         self.hint = hint
 
     def show(self, file: object = None) -> None:

@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "status": ("gwctl.commands.status:status", "Show the current revision and who has it."),
     "keys": ("gwctl.commands.keys:keys", "Create, list and revoke API keys."),
     "token": ("gwctl.commands.token:token", "Mint tokens for callers."),
-    "serve": ("gwctl.serve:serve", "Run one service of the gateway."),
+    "serve": ("gwctl.commands.serve:group", "Run one service of the gateway."),
     "version": ("gwctl.commands.version:version", "Show the versions of the parts."),
     "help": ("gwctl.commands.help:help_", "Explain a command, or `exit-codes`."),
 }

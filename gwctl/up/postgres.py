@@ -97,6 +97,10 @@ class Postgres:
             return False
         return True
 
+    def ask_to_stop(self) -> None:
+        if self._process is not None:
+            self._process.ask_to_stop()
+
     def stop(self, timeout: float = 10.0) -> None:
         """A fast shutdown: open sessions are ended, what was committed is kept."""
         if self._process is not None:

@@ -94,6 +94,11 @@ class Process:
         self.spawn()
         self.wait_ready(timeout)
 
+    def ask_to_stop(self) -> None:
+        """The first stop signal, without waiting."""
+        if self._child is not None:
+            self._child.send_signal(self.stop_signals[0])
+
     def stop(self, timeout: float = 10.0) -> None:
         """Asks with each of the stop signals in turn, waiting `timeout` seconds after each, then kills. Idempotent."""
         for how in self.stop_signals:

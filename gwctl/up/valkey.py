@@ -46,6 +46,9 @@ class Valkey:
             return connection.recv(5) == b"+PONG"
         return False
 
+    def ask_to_stop(self) -> None:
+        self._process.ask_to_stop()
+
     def stop(self, timeout: float = 5.0) -> None:
         self._process.stop(timeout)
 

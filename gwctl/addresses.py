@@ -1,0 +1,58 @@
+"""`host:port` on the command line, and the rule that nothing leaves this machine in plain text by accident."""
+
+import ipaddress
+from typing import Any, NamedTuple
+
+import click
+
+from gwctl.exits import Exit, Failure
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class AddressType(click.ParamType[Address]):
+    """`127.0.0.1:9000`, `[::1]:9000`."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        if isinstance(value, Address):
+            return value
+        host, colon, port = str(value).rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            self.fail(f"{value!r} is not host:port", param, ctx)
+        return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def refuse_plaintext(address: Address, what: str, allowed: bool) -> None:
+    """Raises Failure for an address that others can reach: there is no TLS between the parts yet."""
+    if not address.loopback and not allowed:
+        raise Failure(
+            Exit.USAGE,
+            f"{what} at {address} could be reached from other machines, and there is no TLS on it",
+            "listen on 127.0.0.1, or accept that everybody in between reads and changes it: --insecure-plaintext",
+        )
+
+
+def pairs(value: str, what: str) -> dict[str, int]:
+    """`http=8080,https=8443` -> {"http": 8080, "https": 8443}. Raises UsageError."""
+    found = {}
+    for part in filter(None, value.split(",")):
+        name, equals, port = part.partition("=")
+        if not equals or not name or not port.isdecimal():
+            raise click.UsageError(f"{what}: {part!r} is not name=port")
+        found[name] = int(port)
+    return found

@@ -1,0 +1,123 @@
+"""`gwctl apply`: put files live, and wait until every connected Envoy has them."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gwctl.client import Client, Refused, Target, client, target_options
+from gwctl.exits import Exit, Failure
+from gwctl.files import File, chosen, files_argument, read
+from gwctl.output import emit, output_option, say
+from gwctl.problems import from_json, show
+from gwctl.seconds import Seconds
+
+APPLY_SECONDS: Final = 120.0  # compiling and asking Envoy about a large gateway takes its time
+LONGEST_POLL: Final = 25.0
+
+
+@click.command()
+@files_argument
+@click.option("--message", "-m", default="", help="Why; kept with the revision.")
+@click.option("--prune", is_flag=True, help="Delete this owner's objects that the files do not write.")
+@click.option("--dry-run", is_flag=True, help="Check and compare with what is live; store nothing.")
+@click.option("--expect-revision", type=int, help="Refuse if the current revision is another one.")
+@click.option("--wait", is_flag=True, help="Return when every connected Envoy has it.")
+@click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait for them.")
+@target_options
+@output_option
+def apply(
+    paths: tuple[Path, ...],
+    more: tuple[Path, ...],
+    message: str,
+    prune: bool,
+    dry_run: bool,
+    expect_revision: int | None,
+    wait: bool,
+    timeout: float,
+    target: Target,
+    output: str,
+) -> None:
+    """Put FILE... live: all of it in one revision, or nothing."""
+    files = read(chosen(paths, more))
+    server = client(target)
+    request = {"message": message, "prune": prune, "dry_run": dry_run}
+    if expect_revision is not None:
+        request["expected_revision"] = expect_revision
+    answer = send(server, files, request, output)
+    if wait and not dry_run:
+        answer["status"] = _wait(server, int(answer["revision"]), timeout, files)
+    emit(output, "apply", answer, lambda: for_people(answer, dry_run=dry_run))
+
+
+def send(server: Client, files: Sequence[File], request: dict[str, Any], output: str = "table") -> dict[str, Any]:
+    """The answer of the server; on problems they are shown (or, for programs, printed) and the command ends."""
+    body = {"files": [{"name": file.name, "text": file.text} for file in files], **request}
+    try:
+        answer: dict[str, Any] = server.post("/v1/apply", body, timeout=APPLY_SECONDS)
+    except Refused as refused:
+        if refused.errors and output != "table":
+            emit(output, "apply", {"error": refused.message, "problems": list(refused.errors)}, str)
+        else:
+            show(map(from_json, refused.errors), files)
+        raise
+    show(map(from_json, answer.get("problems") or ()), files)
+    return answer
+
+
+def wait_until_live(server: Client, revision: int, timeout: float, files: Sequence[File] = ()) -> dict[str, Any]:
+    """The status once every connected Envoy has acknowledged `revision`. Raises Failure 5 or 6."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        poll = min(left, LONGEST_POLL)
+        status: dict[str, Any] = server.get("/v1/status", poll + 10, revision=revision, wait=round(poll, 3))
+        if status["state"] == "synced":
+            return status
+        if status["state"] in ("nacked", "failed"):
+            raise _halted(status, revision, files)
+        if left == 0.0:
+            behind = [node["id"] for node in status["nodes"] if node["state"] == "stale"]
+            message = f"revision {revision} was not acknowledged within {timeout:g} s"
+            raise Failure(Exit.TIMEOUT, message + (f" by {', '.join(behind)}" if behind else ""))
+
+
+def for_people(answer: dict[str, Any], *, dry_run: bool) -> str:
+    """`+ modules orders`, a line for each change, and what came of it."""
+    signs = {"created": "+", "updated": "~", "deleted": "-"}
+    lines = [f"  {signs.get(c['action'], '?')} {c['kind']} {c['name']}" for c in answer["changed"]]
+    if dry_run:
+        return "\n".join([*lines, f"{len(lines)} changes to revision {answer['revision']}; nothing was stored"])
+    if not lines:
+        return f"revision {answer['revision']}: nothing to change"
+    live = answer.get("status")
+    nodes = f", live on {sum(node['connected'] for node in live['nodes'])} Envoys" if live else ""
+    return "\n".join([*lines, f"revision {answer['revision']}{nodes}"])
+
+
+def _halted(status: dict[str, Any], revision: int, files: Sequence[File]) -> Failure:
+    failure = status.get("failure")
+    if status["state"] == "failed" and failure:
+        show(map(from_json, failure["problems"]), files)
+        return Failure(Exit.HALTED, f"revision {failure['revision']} was not published: {failure['reason']}")
+    for node in status["nodes"]:
+        for url, entry in node["types"].items():
+            if entry.get("nack"):
+                _show_nack(node["id"], url, entry["nack"], files)
+    return Failure(Exit.HALTED, f"an Envoy rejected revision {revision}")
+
+
+def _show_nack(node: str, url: str, nack: dict[str, Any], files: Sequence[File]) -> None:
+    what = url.rpartition(".")[2]
+    message = f"{node} rejected {what}: {nack['message']}"
+    show([from_json(nack | {"code": "GW501", "message": message})], files)
+
+
+def _wait(server: Client, revision: int, timeout: float, files: Sequence[File]) -> dict[str, Any]:
+    try:
+        return wait_until_live(server, revision, timeout, files)
+    except KeyboardInterrupt:
+        say(f"revision {revision} is stored and goes out; this command no longer waits for it")
+        raise

@@ -1,0 +1,146 @@
+"""`gwctl serve`: each service as a process of its own, told everything by options or their variables."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from gwctl import logs, serve
+from gwctl.addresses import Address, AddressType, pairs, refuse_plaintext
+from gwctl.exits import Exit, Failure
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _option(name: str, variable: str, **more: Any) -> Callable[[F], F]:
+    return click.option(name, envvar=variable, show_envvar=True, **more)
+
+
+def _address(name: str, variable: str, default: str, what: str) -> Callable[[F], F]:
+    return _option(name, variable, type=AddressType(), default=default, show_default=True, help=what)
+
+
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_DIRECTORY: Final = click.Path(file_okay=False, path_type=Path)
+
+database_url = _option("--database-url", "TOLLHOUSE_DATABASE_URL", required=True, help="postgresql://…")
+pepper_file = _option(
+    "--pepper-file", "TOLLHOUSE_PEPPER_FILE", type=_FILE, required=True, help="What API keys are hashed with."
+)
+insecure_plaintext = _option(
+    "--insecure-plaintext",
+    "TOLLHOUSE_INSECURE_PLAINTEXT",
+    is_flag=True,
+    help="Listen beyond this machine without TLS. Everybody in between can read and change what is said.",
+)
+
+
+@click.group(name="serve")
+@_option("--log-format", "TOLLHOUSE_LOG_FORMAT", type=click.Choice(logs.FORMATS), default="auto")
+@_option("--log-level", "TOLLHOUSE_LOG_LEVEL", type=click.Choice(logs.LEVELS), default="info")
+def group(log_format: str, log_level: str) -> None:
+    """Run one service of the gateway in the foreground, until SIGTERM."""
+    logs.configure(log_format, log_level)
+
+
+@group.command("control-plane")
+@database_url
+@pepper_file
+@_address("--api-address", "TOLLHOUSE_API_ADDRESS", "127.0.0.1:9000", "Where the control API listens.")
+@_address("--xds-address", "TOLLHOUSE_XDS_ADDRESS", "127.0.0.1:9001", "Where Envoys connect to.")
+@_option("--decisions", "TOLLHOUSE_DECISIONS", default="127.0.0.1:9002", help="host:port,… that Envoys ask.")
+@_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, required=True, help="The secret store.")
+@_option("--listener-address", "TOLLHOUSE_LISTENER_ADDRESS", default="127.0.0.1", show_default=True, help="For Envoys.")
+@_option("--listener-ports", "TOLLHOUSE_LISTENER_PORTS", default="", help="http=8080,…: not the document's.")
+@_option("--token-file", "TOLLHOUSE_TOKEN_FILE", type=click.Path(path_type=Path), help="Where the first token goes.")
+@_option("--envoy", "TOLLHOUSE_ENVOY", type=_FILE, help="The binary that checks changes; found if it is there.")
+@insecure_plaintext
+def control_plane(
+    database_url: str,
+    pepper_file: Path,
+    api_address: Address,
+    xds_address: Address,
+    decisions: str,
+    secrets_dir: Path,
+    listener_address: str,
+    listener_ports: str,
+    token_file: Path | None,
+    envoy: Path | None,
+    insecure_plaintext: bool,
+) -> None:
+    """Run the control plane: the control API, and the xDS server that Envoys connect to.
+
+    At the very first start a token for the control API is made: it goes to --token-file if that is given, else to
+    standard output, once.
+    """
+    refuse_plaintext(api_address, "the control API", insecure_plaintext)
+    refuse_plaintext(xds_address, "xDS", insecure_plaintext)
+    config = serve.ControlPlane(
+        database_url=database_url,
+        pepper=_pepper(pepper_file),
+        api=api_address,
+        xds=xds_address,
+        decisions=tuple(_parse(part) for part in decisions.split(",") if part),
+        secrets_dir=secrets_dir,
+        listener_address=listener_address,
+        listener_ports=pairs(listener_ports, "--listener-ports"),
+        token_file=token_file,
+        envoy=envoy,
+        insecure_plaintext=insecure_plaintext,
+    )
+    serve.run(serve.run_control_plane(config))
+
+
+@group.command("decisions")
+@database_url
+@pepper_file
+@_address("--address", "TOLLHOUSE_DECISIONS_ADDRESS", "127.0.0.1:9002", "Where Envoys ask.")
+@_option("--valkey-url", "TOLLHOUSE_VALKEY_URL", help="unix:///…, redis://…; else each process counts alone.")
+@_option("--metrics-address", "TOLLHOUSE_DECISIONS_METRICS_ADDRESS", type=AddressType(), help="For Prometheus.")
+@insecure_plaintext
+def decisions(
+    database_url: str,
+    pepper_file: Path,
+    address: Address,
+    valkey_url: str | None,
+    metrics_address: Address | None,
+    insecure_plaintext: bool,
+) -> None:
+    """Run the decision service: API keys, tiers and rate limits, asked by Envoy for every request."""
+    refuse_plaintext(address, "the decision service", insecure_plaintext)
+    config = serve.decisions_config(
+        address=str(address),
+        database_url=database_url,
+        peppers={1: _pepper(pepper_file)},
+        valkey_url=valkey_url,
+        metrics_address=str(metrics_address) if metrics_address else None,
+        insecure_plaintext=insecure_plaintext,
+    )
+    serve.run(serve.run_decisions(config))
+
+
+@group.command("demo")
+@click.option("--ports", required=True, help="name=port,…: which upstream each port stands in for.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@insecure_plaintext
+def demo(ports: str, host: str, insecure_plaintext: bool) -> None:
+    """Run stand-ins for upstreams: they answer with what they saw (?status=503 and ?delay=2s make them misbehave)."""
+    from gwctl.demo import app, listen
+
+    names = pairs(ports, "--ports")
+    refuse_plaintext(Address(host, 0), "the demo", insecure_plaintext)
+    sockets = [listen(host, port) for port in dict.fromkeys(names.values())]
+    serve.run(serve.run_http(app({port: name for name, port in names.items()}), sockets))
+
+
+def _pepper(file: Path) -> bytes:
+    pepper = file.read_bytes().strip()
+    if len(pepper) < 16:
+        raise Failure(Exit.FAILED, f"{file} holds less than 16 bytes", "head -c 32 /dev/urandom | base64 > FILE")
+    return pepper
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, port = AddressType().convert(address.strip(), None, None)
+    return host, port

@@ -1,0 +1,47 @@
+"""Logs of the services: structlog on standard error, JSON unless it is a terminal; the standard library's go along."""
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+
+FORMATS: Final = ("auto", "json", "console")
+LEVELS: Final = ("debug", "info", "warning", "error")
+QUIET: Final = ("uvicorn.access", "uvicorn.error", "alembic", "httpx", "httpcore", "asyncio")
+
+
+def configure(style: str = "auto", level: str = "info") -> None:
+    """For the whole process; call it once, before anything logs. Exceptions are in one line of JSON, too."""
+    json = style == "json" or (style == "auto" and not sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Any] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.StackInfoRenderer(), *last],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    _standard_library(shared, last, level)
+
+
+def _standard_library(shared: list[Any], last: list[Any], level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

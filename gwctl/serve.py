@@ -1,0 +1,229 @@
+"""Where the parts of each service are made and joined: the composition roots, run by `gwctl serve`."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import structlog
+
+from gwctl.addresses import Address
+from gwctl.exits import Exit, Failure
+from gwctl.notify import READY, SERVING, STOPPING, notify
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from policy.server import DecisionsConfig
+
+log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS: Final = 4
+RETRY_SECONDS: Final = 0.1
+RETRY_LONGEST: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """All that a control plane is told."""
+
+    database_url: str = field(repr=False)
+    pepper: bytes = field(repr=False)
+    api: Address
+    xds: Address
+    decisions: tuple[tuple[str, int], ...]
+    secrets_dir: Path
+    listener_address: str
+    listener_ports: dict[str, int]
+    token_file: Path | None
+    envoy: Path | None
+    insecure_plaintext: bool
+
+
+async def run_control_plane(config: ControlPlane) -> None:
+    """Until SIGTERM. Waits for PostgreSQL; what listens is bound before, so that a wrong address fails at once."""
+    from admin import app, tokens
+    from admin.service import Service
+    from db import engine as engines
+    from db import migrate
+    from db.watch import HeadWatch
+    from xds_server.ads import server as ads
+    from xds_server.ads.hub import Hub
+    from xds_server.compiler import Settings
+    from xds_server.rollout.candidate import Builder
+    from xds_server.rollout.publisher import Publisher
+    from xds_server.secrets import SecretStore
+
+    stop = _stop_event()
+    listening = _listen(config.api)
+    engine = engines.connect(config.database_url)
+    await _once_reachable(lambda: migrate.upgrade(config.database_url), stop)
+    if stop.is_set():
+        return
+    first_token = await tokens.ensure(engine)
+    if first_token is not None:
+        _hand_over(first_token, config.token_file)
+    settings = Settings(config.listener_address, config.listener_ports, config.decisions)
+    builder = Builder(settings, SecretStore(config.secrets_dir), _gate(config.envoy))
+    hub = Hub()
+    publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
+    service = Service(engine, publisher, hub, builder, config.pepper)
+    api = _http_server(app.create(service, tokens.Tokens(engine)))
+    xds = await ads.start(hub, str(config.xds), insecure_plaintext=config.insecure_plaintext)
+    following = asyncio.create_task(publisher.run())
+    serving = asyncio.create_task(api.serve(sockets=[listening]))
+    log.info("control_plane_started", api=str(config.api), xds=str(config.xds))
+    notify(READY)
+    await _first(stop.wait(), following, serving)
+    notify(STOPPING)
+    api.should_exit = True
+    await asyncio.gather(serving, xds.stop(DRAIN_SECONDS), return_exceptions=True)
+    following.cancel()
+    ended = await asyncio.gather(following, return_exceptions=True)
+    await engine.dispose()
+    log.info("control_plane_stopped")
+    _raise_unless_stopped(stop, ended)
+
+
+def decisions_config(**parts: Any) -> "DecisionsConfig":
+    """Imports the decision service, which a command's module may not."""
+    from policy.server import DecisionsConfig
+
+    return DecisionsConfig(**parts)
+
+
+async def run_decisions(config: "DecisionsConfig") -> None:
+    from policy.server import start
+
+    stop = _stop_event()
+    service = await start(config)
+    notify(READY)
+    try:
+        await _first(stop.wait(), service.ready())
+        notify(SERVING)
+        await stop.wait()
+    finally:
+        notify(STOPPING)
+        await service.stop(DRAIN_SECONDS)
+
+
+async def run_http(app: "ASGIApp", sockets: list[socket.socket]) -> None:
+    stop = _stop_event()
+    server = _http_server(app)
+    serving = asyncio.create_task(server.serve(sockets=sockets))
+    notify(READY)
+    await _first(stop.wait(), serving)
+    server.should_exit = True
+    await serving
+
+
+def _http_server(app: "ASGIApp") -> "uvicorn.Server":
+    """uvicorn without its signal handling (it would end the process by the signal instead of with 0)."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> Any:
+            return nullcontext()
+
+    return Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_keep_alive=30,
+        )
+    )
+
+
+async def _once_reachable(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Tries until the database answers, or until asked to stop."""
+    from db.engine import Unavailable
+
+    pause = RETRY_SECONDS
+    while not stop.is_set():
+        try:
+            await work()
+        except Unavailable as error:
+            log.warning("waiting_for_database", reason=str(error))
+            await _first(stop.wait(), asyncio.sleep(pause))
+            pause = min(RETRY_LONGEST, pause * 1.5)
+        else:
+            return
+
+
+async def _first(*work: Awaitable[Any]) -> None:
+    """Returns when one has ended; what this function made itself is cancelled, what was a task before goes on."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, given in zip(tasks, work, strict=True):
+        if task is not given:
+            task.cancel()
+
+
+def _raise_unless_stopped(stop: asyncio.Event, ended: Sequence[object]) -> None:
+    """A part that ended by itself takes the process with it: whoever supervises us starts it again, whole."""
+    failed = next((one for one in ended if isinstance(one, Exception)), None)
+    if failed is not None:
+        raise failed
+    if not stop.is_set():
+        raise Failure(Exit.FAILED, "a part of the control plane ended")
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    try:
+        uvloop.run(work)
+    except (OSError, ValueError) as error:
+        raise Failure(Exit.FAILED, str(error)) from error
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from None
+    listening.listen(256)
+    listening.setblocking(False)
+    return listening
+
+
+def _gate(envoy: Path | None) -> Path | None:
+    from xds_server.validate import find_envoy
+
+    found = envoy or find_envoy()
+    if found is None:
+        log.warning("no_envoy", effect="changes go out without a real Envoy's opinion", help="set TOLLHOUSE_ENVOY")
+    return found
+
+
+def _hand_over(token: str, file: Path | None) -> None:
+    """To the file, else to standard output: one of the two, since an output may end up in a log."""
+    if file is None:
+        click.echo(f"token of the control API, shown this once: {token}")
+        sys.stdout.flush()
+        return
+    from admin.tokens import write
+
+    write(file, token)
+    log.info("token_written", file=str(file))
