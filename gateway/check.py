@@ -12,7 +12,7 @@ from gateway.model import Gateway
 from gateway.naming import Names
 from gateway.problems import Problem
 
-MOST_ERRORS: Final = 300
+MOST_ERRORS: Final = 100
 
 
 def check(gateway: Gateway, names: Names | None = None) -> list[Problem]:

@@ -15,7 +15,7 @@ from gateway.problems import Path, Problem
 from gateway.wording import UNION_OF_SCALARS, Finding, problem_of, suggestion
 from gateway.words import planned
 
-MOST_ERRORS: Final = 300
+MOST_ERRORS: Final = 100
 _MODEL_TAGS: Final = frozenset({"AnyOf", "Retry", "Cors", "AccessLog", "OutlierDetection"})
 
 

@@ -52,12 +52,16 @@ class Where:
             return None
         return source.lines[place.line - 1] if place.line <= len(source.lines) else None
 
+    def may_be_secret(self, place: Place) -> bool:
+        source = self.sources.get(place.file)
+        return source is not None and place.line in source.secret_lines
+
     def _in_any_source(self, path: Path, *, at_key: bool) -> Place | None:
         for source in self.sources.values():
             position = _nearest(source, path, at_key=at_key)
             if position:
                 return Place(source.file, *position)
-        return None
+        return next((Place(source.file, 1, 1) for source in self.sources.values()), None) if not path else None
 
 
 def in_source(source: Source, problem: Problem) -> Problem:

@@ -53,6 +53,8 @@ class Loaded:
 
 _WHOLE_KINDS = frozenset((kind,) for kind in KINDS)
 
+_LACKING = frozenset({"GW103", "GW108", "GW217"})
+
 Merge = Callable[[tuple[Object, ...]], tuple[Object, ...]]
 
 
@@ -80,9 +82,24 @@ def combine(read: Sequence[tuple[Source, list[Problem]]], merge: Merge = tuple) 
     whole = merge(objects)
     where = Where.of(whole, sources)
     gateway, found = check_objects(whole, complete=complete, where=where)
-    problems += found
+    problems += _not_following(found, problems, sources)
     wrong = any(problem.severity == "error" for problem in problems)
     return Loaded(objects, None if wrong else gateway, tuple(sorted(problems, key=sort_key)), where)
+
+
+def _not_following(found: Iterable[Problem], unread: Iterable[Problem], sources: Iterable[Source]) -> list[Problem]:
+    """Without what only comes from text that could not be read: the same value, or what a cut-off file lacks."""
+    places = {one.place for one in unread if one.place is not None and one.severity == "error"}
+    lines = {(place.file, place.line) for place in places}
+    cut_off = {one.file for one in sources if not one.complete}
+
+    def follows(problem: Problem) -> bool:
+        place = problem.place
+        if place is None or place in places:
+            return place is not None
+        return place.file in cut_off and (problem.code in _LACKING or (place.file, place.line) in lines)
+
+    return [problem for problem in found if not follows(problem)]
 
 
 def check_objects(
@@ -147,10 +164,8 @@ def _double(item: Object, first: Object, first_source: Source) -> Problem:
 def _without(document: dict[str, Any], problems: Iterable[Problem]) -> dict[str, Any]:
     """The document without the objects and routes that have problems."""
     remains = dict(document)
-    for cut in sorted({_cut(problem.path) for problem in problems}, key=len, reverse=True):
+    for cut in {_cut(problem.path) for problem in problems}:
         _remove(remains, cut)
-    modules = remains.get("modules", {})
-    remains["modules"] = {name: body for name, body in modules.items() if body.get("routes")}
     return remains
 
 

@@ -62,6 +62,8 @@ def _excerpt(place: Place, where: Where) -> str:
     line = where.line(place)
     if line is None or not line.strip():
         return ""
+    if where.may_be_secret(place):
+        return f"   |\n{place.line:>3}| (not shown: the line may hold a secret)\n"
     line, column = _cut(_printable(line), place.column)
     number = str(place.line)
     gutter = " " * max(3, len(number)) + "|"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -36,6 +37,14 @@ class Source:
     positions: Mapping[Path, Position]
     value_positions: Mapping[Path, Position]
     complete: bool = True
+
+    @cached_property
+    def secret_lines(self) -> frozenset[int]:
+        """The numbers of lines where somebody may have written a key itself: what is under `jwks`, to where it ends."""
+        starts = sorted((line, "jwks" in path[:-1]) for path, (line, _) in self.positions.items())
+        starts.append((len(self.lines) + 1, False))
+        spans = (range(line, max(line + 1, end)) for (line, secret), (end, _) in pairwise(starts) if secret)
+        return frozenset(number for span in spans for number in span)
 
     @cached_property
     def lines(self) -> list[str]:

@@ -118,7 +118,9 @@ def _no_type(finding: Finding) -> Problem:
 
 
 def _bad_type(finding: Finding) -> Problem:
-    return _not_among(finding, (*finding.path, "type"), finding.context["tag"], finding.context["expected_tags"])
+    return _not_among(
+        finding, (*finding.path, "type"), finding.context["tag"], finding.context["expected_tags"].replace(", ", " or ")
+    )
 
 
 def _bad_literal(finding: Finding) -> Problem:

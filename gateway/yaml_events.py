@@ -12,7 +12,7 @@ from gateway.yaml_scalars import NumberError, ambiguity, resolve
 MAX_EVENTS: Final = 600_000
 MAX_ALIASED_EVENTS: Final = 10_000
 MAX_DEPTH: Final = 64
-MAX_PROBLEMS: Final = 300
+MAX_PROBLEMS: Final = 100
 
 
 class Stop(Exception):  # noqa: N818 - not an error: reading ends here, and `problem` says why
@@ -215,7 +215,7 @@ class Builder:
             return None
         other = ambiguity(text)
         if other is not None:
-            message = f"{_shown(text)} is {other} in YAML 1.1 and something else in YAML 1.2, as which it is read here"
+            message = f"YAML 1.1 reads {_shown(text)} as {other}; here it is read as by YAML 1.2"
             self._problem("GW011", event, message, _quotes(text), path=path, warning=True)
         return value
 

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gateway.checks import authn, headers, keysets, listeners, patterns, quotas, references, routes, upstreams
+from gateway.checks import (
+    authn,
+    durations,
+    headers,
+    keysets,
+    listeners,
+    patterns,
+    quotas,
+    references,
+    routes,
+    upstreams,
+)
 from gateway.checks.scope import Scope
 from gateway.problems import Problem
 
@@ -11,6 +22,7 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     references.problems,
     listeners.problems,
     upstreams.problems,
+    durations.problems,
     routes.problems,
     patterns.problems,
     authn.problems,

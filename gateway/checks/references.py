@@ -45,6 +45,8 @@ def _unused(scope: Scope) -> Iterator[Problem]:
     if not (scope.names.complete and scope.names.decoded):
         return
     used = {backend.upstream for route in scope.routes for backend in route.route.backends or ()}
+    if used - set(scope.names["upstreams"]):
+        return  # a misspelled name is an error already, and may be the one that is missing here
     for name in scope.gateway.upstreams:
         if name not in used:
             path = ("upstreams", name)

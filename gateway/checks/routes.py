@@ -13,6 +13,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 
 def problems(scope: Scope) -> Iterator[Problem]:
+    yield from _empty(scope)
     for route in scope.routes:
         yield from _fence(scope.gateway.modules[route.module].path_prefix, route)
         yield from _weights(route)
@@ -20,6 +21,14 @@ def problems(scope: Scope) -> Iterator[Problem]:
         yield from _methods(route.match.methods, (*route.path, "match", "methods"))
         yield from _timeouts(route)
     yield from _same_match(scope)
+
+
+def _empty(scope: Scope) -> Iterator[Problem]:
+    for name, module in scope.gateway.modules.items():
+        if not module.routes and scope.names.decoded:
+            yield Problem(
+                "GW217", ("modules", name, "routes"), "a module needs a route", "remove the module, or add one"
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------- fence

@@ -47,6 +47,3 @@ def _health_check(check: HealthCheck, path: Path) -> Iterator[Problem]:
     if check.timeout > check.interval:
         message = "the health check's timeout is longer than its interval"
         yield Problem("GW363", (*path, "timeout"), message, severity="warning")
-    for field, value in (("timeout", check.timeout), ("interval", check.interval)):
-        if value == 0:
-            yield Problem("GW365", (*path, field), f"the health check's {field} may not be zero")
