@@ -40,7 +40,7 @@ class Status:
         }
 
     async def wait(self, revision: int, seconds: float) -> dict[str, Any]:
-        """Returns once `revision` has an outcome (all connected took it, one refused, it failed), or after `seconds`."""
+        """Returns once `revision` has an outcome (all have it, one refused, it failed), or `seconds` are over."""
         refusals = asyncio.Event()
         forget = self._hub.listen(lambda _row, _event: refusals.set())
         try:

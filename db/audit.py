@@ -1,22 +1,24 @@
 """The audit log: who did what, each row bound to all rows before it.
 
 `hash = SHA-256(hash of the row before || canonical row)`, the first row after 32 zero bytes; the head row repeats the
-last number and hash. A changed, removed, inserted or swapped row breaks the chain there, a cut-off end disagrees with the
-head. Who may write every table can forge a whole new chain; whoever keeps an old hash elsewhere sees that too.
+last number and hash. A changed, removed, inserted or swapped row breaks the chain there, a cut-off end disagrees with
+the head. Who may write every table can forge a whole new chain; whoever keeps an old hash elsewhere sees that too.
 """
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any, Final
 
-from sqlalchemy import insert, select, true, update
+from sqlalchemy import exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import canonical, head, tables
 from db.rows import AuditRow, Json
 
 GENESIS: Final = bytes(32)
+BATCH: Final = 1000  # rows read at a time
 
 
 class BrokenChain(Exception):  # noqa: N818 - a finding, not a failure of the program
@@ -68,18 +70,30 @@ async def page(connection: AsyncConnection, *, limit: int = 100, before: int | N
 
 
 async def verify(connection: AsyncConnection) -> int:
-    """Walks the whole chain; the number of rows. Raises BrokenChain at the first row that does not fit."""
-    # one statement sees one moment: rows and head agree while others append, and nobody is kept waiting
-    end = (tables.head.c.audit_number.label("end_number"), tables.head.c.audit_hash.label("end_hash"))
-    query = select(tables.audit, *end).select_from(tables.head.outerjoin(tables.audit, true()))
-    number, chained, found = 0, GENESIS, None
-    async for found in await connection.stream(query.order_by(tables.audit.c.number)):
-        if found.number is None:
-            break
+    """Walks the whole chain; the number of rows. Raises BrokenChain at the first row that does not fit.
+
+    Nobody is kept waiting: rows that are appended meanwhile are left for the next time.
+    """
+    end = (await connection.execute(select(tables.head.c.audit_number, tables.head.c.audit_hash))).one()
+    number, chained = 0, GENESIS
+    async for found in _walk(connection, end.audit_number):
         number, chained = _follow(number, chained, found)
-    if found is None or (number, chained) != (found.end_number, found.end_hash or GENESIS):
+    beyond = exists().where(tables.audit.c.number > tables.head.c.audit_number)
+    if (number, chained) != (end.audit_number, end.audit_hash or GENESIS):
         raise BrokenChain(number + 1, "rows are missing at the end, or the head row was changed")
+    if (await connection.execute(select(beyond))).scalar_one():
+        raise BrokenChain(number + 1, "there are rows that the head row does not know")
     return number
+
+
+async def _walk(connection: AsyncConnection, end: int) -> AsyncIterator[Any]:
+    """Rows up to `end` by number, some at a time."""
+    query = select(tables.audit).where(tables.audit.c.number <= end).order_by(tables.audit.c.number).limit(BATCH)
+    rows = (await connection.execute(query)).all()
+    while rows:
+        for found in rows:
+            yield found
+        rows = (await connection.execute(query.where(tables.audit.c.number > rows[-1].number))).all()
 
 
 def _follow(number: int, chained: bytes, found: Any) -> tuple[int, bytes]:
