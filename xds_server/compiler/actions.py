@@ -43,7 +43,7 @@ def forward(context: Context, route: ResolvedRoute, backends: tuple[Backend, ...
     action = RouteAction(
         timeout=duration(route.timeouts.request),
         idle_timeout=duration(route.timeouts.idle),
-        retry_policy=retry_policy(route.retry, only_idempotent=route.retry_inherited) if route.retry else None,
+        retry_policy=retries(context, route.retry, only_idempotent=route.retry_inherited) if route.retry else None,
     )
     for index, backend in enumerate(backends):
         check_upstream(context, backend.upstream, index)
@@ -68,6 +68,11 @@ def weighted(backends: tuple[Backend, ...]) -> WeightedCluster:
     return WeightedCluster(
         clusters=[WeightedCluster.ClusterWeight(name=b.upstream, weight=uint32(b.weight)) for b in backends]
     )
+
+
+def retries(context: Context, retry: Retry, *, only_idempotent: bool) -> RetryPolicy:
+    key = ("retry", id(retry), only_idempotent)
+    return context.once(key, lambda: retry_policy(retry, only_idempotent=only_idempotent))
 
 
 def retry_policy(retry: Retry, *, only_idempotent: bool) -> RetryPolicy:

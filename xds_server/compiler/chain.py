@@ -8,7 +8,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.any_pb2 import Any
 
 from gateway.model import Listener
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.filters import (
     Stage,
     cors,
@@ -20,6 +20,7 @@ from xds_server.compiler.filters import (
     router,
     strict_paths,
 )
+from xds_server.compiler.identity import RouteSpec
 
 STAGES: Final[tuple[Stage, ...]] = (
     strict_paths.STAGE,

@@ -1,16 +1,18 @@
-"""What every hook of a filter may look at: the whole document and the settings, and one route with its caller."""
+"""What every part of one compilation may look at, and what they make only once."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from gateway.model import Gateway
 from gateway.resolve import ResolvedRoute
-from xds_server.compiler.identity import Identity
 from xds_server.compiler.settings import Secret, Settings
 from xds_server.compiler.wire import pack
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,17 @@ class Context:
     routes: tuple[ResolvedRoute, ...] = ()
     closed_providers: frozenset[str] = frozenset()
     closed_upstreams: frozenset[str] = frozenset()
-    _packed: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, build: Callable[[], T]) -> T:
+        """`build()`, made once per key: thousands of routes share a few distinct parts. Nobody may change what it made.
+
+        Parts of the document go into the key by their `id`: they live as long as the document, and few can be hashed.
+        """
+        if key not in self._made:
+            self._made[key] = build()
+        return cast("T", self._made[key])
 
     def packed(self, key: Hashable, build: Callable[[], Message]) -> Any:
-        """`build()` as an Any, made once per key: thousands of routes share a few distinct filter configurations."""
-        found = self._packed.get(key)
-        if found is None:
-            found = self._packed[key] = pack(build())
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSpec:
-    """A route as the filters see it. Routes that Tollhouse adds have no `resolved` route and an open identity."""
-
-    identity: Identity
-    resolved: ResolvedRoute | None = None
-
-    @property
-    def reaches_upstream(self) -> bool:
-        return self.resolved is not None and self.resolved.route.backends is not None
+        """The same, as an Any."""
+        return self.once(key, lambda: pack(build()))

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from gateway.model import Gateway
 from gateway.resolve import ResolvedRoute
+from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 
 JWT_NAMESPACE: Final = "envoy.filters.http.jwt_authn"
@@ -37,8 +38,25 @@ class Identity:
 OPEN: Final = Identity("open")
 
 
-def identify(gateway: Gateway, route: ResolvedRoute) -> Identity:
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """A route as the filters see it. Routes that Tollhouse adds have no `resolved` route and an open identity."""
+
+    identity: Identity
+    resolved: ResolvedRoute | None = None
+
+    @property
+    def reaches_upstream(self) -> bool:
+        return self.resolved is not None and self.resolved.route.backends is not None
+
+
+def identify(context: Context, route: ResolvedRoute) -> Identity:
     """Raises CompileError when nothing that the route accepts exists."""
+    key = ("identity", id(route.authentication))
+    return context.once(key, lambda: identity_of(context.gateway, route))
+
+
+def identity_of(gateway: Gateway, route: ResolvedRoute) -> Identity:
     if route.authentication == "none":
         return OPEN
     providers = route.authenticated_by(gateway.jwt_providers)

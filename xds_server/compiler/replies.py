@@ -16,6 +16,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.struct_pb2 import Struct
 
 CONTENT_TYPE: Final = "application/problem+json"
+TITLED: Final = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 421, 422, 426, 429, 431, 500, 501, 502, 503, 504)
+"""The errors that Envoy makes and operators respond with; about:blank wants the status phrase as their title."""
+
 DETAILS: Final = {
     429: "Too many requests; try again later.",
     502: "The service behind this route gave no valid answer.",
@@ -33,7 +36,7 @@ def closed(code: str) -> str:
 
 
 def local_replies() -> LocalReplyConfig:
-    errors = [status for status in HTTPStatus if status >= 400]
+    errors = [HTTPStatus(status) for status in TITLED]
     mappers = [
         mapper(ComparisonFilter.EQ, status.value, status.phrase, DETAILS.get(status.value, AS_SAID))
         for status in errors

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterable, Iterator
 
-from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.any_pb2 import Any
 
-from gateway.model import Cors, Listener, PathMatch
+from gateway.model import Cors, Listener, ListenerRedirect
 from gateway.resolve import ResolvedRoute, by_host
 from xds_server.compiler import actions, chain, hardening, names, replies
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.errors import ClosedError, CompileError
+from xds_server.compiler.filters import cors
 from xds_server.compiler.findings import Findings
-from xds_server.compiler.identity import OPEN, identify
+from xds_server.compiler.identity import OPEN, RouteSpec, identify
 from xds_server.compiler.match import method_is, path_matches, route_matches
 
 OPEN_SPEC = RouteSpec(OPEN)
-Preflight = tuple[PathMatch, Cors]
+Preflight = tuple[str | int | None, ...]
+"""A path and a CORS policy: what preflight routes are told apart by."""
 
 
 def route_tables(context: Context, findings: Findings) -> Iterator[RouteConfiguration]:
@@ -31,59 +33,56 @@ def route_tables(context: Context, findings: Findings) -> Iterator[RouteConfigur
             )
     configs = chain.table_configs(context)
     for name, listener in context.gateway.listeners.items():
-        hosts = (
-            redirect_host(context, name, listener)
-            if listener.redirect
-            else virtual_hosts(context, findings, name, listener, by_listener[name])
-        )
-        yield hardening.route_configuration(name=name, virtual_hosts=hosts, typed_per_filter_config=configs)
+        table = hardening.route_configuration(name=name, typed_per_filter_config=configs)
+        if listener.redirect is not None:
+            add_redirect(context, table, listener.redirect)
+        else:
+            add_hosts(context, findings, table, listener, by_listener[name])
+        yield table
 
 
-def virtual_hosts(
-    context: Context, findings: Findings, name: str, listener: Listener, routes: Iterable[ResolvedRoute]
-) -> list[VirtualHost]:
+def add_hosts(
+    context: Context, findings: Findings, table: RouteConfiguration, listener: Listener, routes: Iterable[ResolvedRoute]
+) -> None:
     """Every host ends with a route that answers 404, and `*` always exists: nothing unmatched goes anywhere."""
-    compiler = RouteCompiler(context, findings, name, listener)
+    compiler = RouteCompiler(context, findings, listener, context.settings.port_of(table.name, listener))
     unmatched = compiler.own(names.UNMATCHED, RouteMatch(prefix="/"))
     unmatched.direct_response.CopyFrom(actions.respond(404, replies.UNMATCHED))
-    hosts = {**by_host(routes)}
-    hosts.setdefault("*", ())
-    return [
-        VirtualHost(
-            name=names.virtual_host(name, host),
-            domains=[host],
-            routes=[*compiler.compile(host_routes), unmatched],
-        )
-        for host, host_routes in sorted(hosts.items())
-    ]
+    hosts = {"*": (), **by_host(routes)}
+    for host in sorted(hosts):
+        virtual_host = table.virtual_hosts.add(name=names.virtual_host(table.name, host), domains=[host])
+        for route in (*compiler.compile(hosts[host]), unmatched):
+            virtual_host.routes.add().CopyFrom(route)  # in place: protobuf copies what is handed over whole
 
 
-def redirect_host(context: Context, name: str, listener: Listener) -> list[VirtualHost]:
-    if listener.redirect is None:
-        return []
+def add_redirect(context: Context, table: RouteConfiguration, redirect: ListenerRedirect) -> None:
     route = Route(
         name=names.REDIRECT,
         match=RouteMatch(prefix="/"),
-        redirect=actions.redirect_all(listener.redirect),
+        redirect=actions.redirect_all(redirect),
         typed_per_filter_config=chain.route_configs(context, OPEN_SPEC),
     )
-    return [VirtualHost(name=names.virtual_host(name, "*"), domains=["*"], routes=[route])]
+    table.virtual_hosts.add(name=names.virtual_host(table.name, "*"), domains=["*"], routes=[route])
 
 
 class RouteCompiler:
     """The routes of one listener. A route is compiled once, however many hosts it has."""
 
-    def __init__(self, context: Context, findings: Findings, name: str, listener: Listener) -> None:
-        self.context, self.findings, self.listener = context, findings, listener
-        self.port = context.settings.port_of(name, listener)
+    def __init__(self, context: Context, findings: Findings, listener: Listener, port: int) -> None:
+        self.context, self.findings, self.listener, self.port = context, findings, listener, port
         self.open_configs = chain.route_configs(context, OPEN_SPEC)
         self._compiled: dict[str, tuple[Route, ...]] = {}
 
     def compile(self, routes: tuple[ResolvedRoute, ...]) -> Iterator[Route]:
-        """In the given order; a group's preflight route comes before the first route of the group."""
-        preflights = preflight_methods(routes)
+        """In the given order; the preflights of a path come before its first route, a whole host's before all."""
+        shared = shared_policy(routes)
+        if shared is not None:
+            yield self._answer(names.preflight("tollhouse"), RouteMatch(prefix="/", headers=preflight()), shared)
+        pending = {} if shared is not None else preflight_methods(routes)
         for route in routes:
-            yield from self._preflight(route, preflights)
+            if route.cors is not None and (methods := pending.pop(preflight_key(route), None)) is not None:
+                for match in path_matches(route.match.path, preflight(methods), {}):
+                    yield self._answer(names.preflight(route.full_name), match, route.cors)
             yield from self._routes(route)
 
     def own(self, name: str, match: RouteMatch) -> Route:
@@ -106,7 +105,7 @@ class RouteCompiler:
             return tuple(self._closed(route, self.findings.add(route.path, error)))
 
     def _compile(self, route: ResolvedRoute) -> Iterator[Route]:
-        identity = identify(self.context.gateway, route)
+        identity = identify(self.context, route)
         if self.context.closed_providers.intersection(identity.providers):
             raise ClosedError(route.full_name)
         first: Route | None = None
@@ -150,28 +149,30 @@ class RouteCompiler:
             closed.direct_response.CopyFrom(actions.respond(500, replies.closed(code)))
             yield closed
 
-    def _preflight(self, route: ResolvedRoute, pending: dict[Preflight, frozenset[str]]) -> Iterator[Route]:
+    def _answer(self, name: str, match: RouteMatch, policy: Cors) -> Route:
         """The cors filter answers for allowed origins; what reaches the route itself is another origin."""
-        key = (route.match.path, route.cors) if route.cors is not None else None
-        methods = pending.pop(key, None) if key is not None else None
-        if methods is None:
-            return
-        headers = [method_is(("OPTIONS",)), HeaderMatcher(name="origin", present_match=True), asked_method(methods)]
-        spec = RouteSpec(OPEN, route)
-        for match in path_matches(route.match.path, headers, {}):
-            answer = Route(
-                name=names.preflight(route.full_name),
-                match=match,
-                typed_per_filter_config={**chain.route_configs(self.context, spec), **self.open_configs},
-            )
-            answer.direct_response.CopyFrom(actions.respond(403, replies.NOT_ALLOWED_ORIGIN))
-            yield answer
+        answer = self.own(name, match)
+        answer.typed_per_filter_config[cors.NAME].CopyFrom(cors.packed_policy(self.context, policy))
+        answer.direct_response.CopyFrom(actions.respond(403, replies.NOT_ALLOWED_ORIGIN))
+        return answer
 
 
-def asked_method(methods: frozenset[str]) -> HeaderMatcher:
-    """The method that the browser wants to use. None listed: any."""
-    name = "access-control-request-method"
-    return method_is(methods, name) if methods else HeaderMatcher(name=name, present_match=True)
+def shared_policy(routes: tuple[ResolvedRoute, ...]) -> Cors | None:
+    """The CORS policy that all routes of a host have: then one preflight route does for all their paths."""
+    policy = routes[0].cors if routes else None
+    return policy if all(route.cors is policy or route.cors == policy for route in routes) else None
+
+
+def preflight(methods: Iterable[str] = ()) -> list[HeaderMatcher]:
+    """What makes a request a preflight, asking for one of `methods`, or for any."""
+    asked = "access-control-request-method"
+    wanted = method_is(methods, asked) if methods else HeaderMatcher(name=asked, present_match=True)
+    return [method_is(("OPTIONS",)), HeaderMatcher(name="origin", present_match=True), wanted]
+
+
+def preflight_key(route: ResolvedRoute) -> Preflight:
+    path = route.match.path
+    return (path.exact, path.prefix, path.template, path.regex, id(route.cors))
 
 
 def preflight_methods(routes: Iterable[ResolvedRoute]) -> dict[Preflight, frozenset[str]]:
@@ -182,7 +183,7 @@ def preflight_methods(routes: Iterable[ResolvedRoute]) -> dict[Preflight, frozen
     found: dict[Preflight, frozenset[str]] = {}
     for route in routes:
         if route.cors is not None:
-            key = (route.match.path, route.cors)
+            key = preflight_key(route)
             methods = frozenset(route.match.methods)
             known = found.get(key)
             found[key] = methods if known is None else (known | methods if known and methods else frozenset())

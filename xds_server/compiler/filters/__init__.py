@@ -13,7 +13,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from gateway.model import Listener
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
+from xds_server.compiler.identity import RouteSpec
 from xds_server.compiler.wire import ads, pack
 from xds_server.resources import PREFIX
 

@@ -14,8 +14,9 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 
 from gateway.model import Cors, Listener
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
+from xds_server.compiler.identity import RouteSpec
 from xds_server.compiler.wire import boolean, exact, literal, regex
 
 NAME: Final = "envoy.filters.http.cors"
@@ -28,7 +29,11 @@ def configure(context: Context, listener: Listener) -> HttpFilter | None:
 
 def on_route(context: Context, spec: RouteSpec) -> Any | None:
     cors = spec.resolved.cors if spec.resolved is not None else None
-    return None if cors is None else context.packed((NAME, id(cors)), lambda: policy(cors))
+    return None if cors is None else packed_policy(context, cors)
+
+
+def packed_policy(context: Context, cors: Cors) -> Any:
+    return context.packed((NAME, id(cors)), lambda: policy(cors))
 
 
 def policy(cors: Cors) -> cors_pb2.CorsPolicy:

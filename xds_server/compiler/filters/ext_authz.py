@@ -17,10 +17,10 @@ from google.protobuf.any_pb2 import Any
 
 from gateway.model import Listener
 from xds_server.compiler import names
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import Stage, discovered_filter
-from xds_server.compiler.identity import JWT_NAMESPACE
+from xds_server.compiler.identity import JWT_NAMESPACE, RouteSpec
 from xds_server.compiler.wire import boolean, exact, extension, grpc_service, literal, pack
 
 NAME: Final = "tollhouse/ext_authz"

@@ -28,10 +28,10 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 
 from gateway.model import HeaderSource, JwtProvider, Listener
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import Stage, discovered_filter
-from xds_server.compiler.identity import Identity, identify
+from xds_server.compiler.identity import Identity, RouteSpec, identify
 from xds_server.compiler.settings import HmacKey
 from xds_server.compiler.wire import duration, extension
 
@@ -72,9 +72,9 @@ def extend(context: Context) -> TypedExtensionConfig:
 def used_identities(context: Context) -> set[Identity]:
     """Every way of authenticating with a token that a route of the document uses."""
     found = {}
-    for route in context.routes:
+    for route in {id(route.authentication): route for route in context.routes}.values():
         try:
-            identity = identify(context.gateway, route)
+            identity = identify(context, route)
         except CompileError:
             continue  # that route is closed, and reported where it is compiled
         if identity.requirement and not context.closed_providers.intersection(identity.providers):

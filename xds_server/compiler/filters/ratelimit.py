@@ -22,10 +22,10 @@ from gateway import limits
 from gateway.model import Listener
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler import names
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
-from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, claim_path
-from xds_server.compiler.wire import duration, extension, grpc_service
+from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec, claim_path
+from xds_server.compiler.wire import duration, extension, grpc_service, pack
 
 NAME: Final = "envoy.filters.http.ratelimit"
 TIMEOUT: Final = 100
@@ -58,11 +58,13 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
     route = spec.resolved
     if route is None or not spec.reaches_upstream:
         return None
-    shapes = limits.tier_shapes(context.gateway, anonymous=spec.identity.kind == "open")
+    anonymous = spec.identity.kind == "open"
+    shapes = context.once((NAME, anonymous), lambda: limits.tier_shapes(context.gateway, anonymous=anonymous))
     if not shapes and not route.rate_limits:
         return None
-    own_name = bool(route.rate_limits) or any("route" in shape for shape in shapes)
-    key = (NAME, spec.identity, route.tier, route.full_name if own_name else "")
+    if route.rate_limits or any("route" in shape for shape in shapes):
+        return pack(per_route(context, spec.identity, route, shapes))
+    key = (NAME, spec.identity, route.tier if anonymous else "")
     return context.packed(key, lambda: per_route(context, spec.identity, route, shapes))
 
 
@@ -70,12 +72,15 @@ def per_route(
     context: Context, identity: Identity, route: ResolvedRoute, shapes: tuple[tuple[str, ...], ...]
 ) -> rate_limit_pb2.RateLimitPerRoute:
     """One descriptor a shape of the tiers' limits, then one for each limit of the route itself."""
-    tier = tier_entry(context, identity, route)
-    descriptors = [[tier, *(entry(identity, route, key) for key in shape)] for shape in shapes]
-    descriptors += [
-        [constant(*node.head), *(entry(identity, route, key) for key in node.keys)]
-        for node in limits.route_nodes(route)
-    ]
+
+    def shared(key: str) -> Action:
+        if key == "route":
+            return entry(identity, route, key)
+        return context.once((NAME, identity, "entry", key), lambda: entry(identity, route, key))
+
+    tier = context.once((NAME, identity, "tier", route.tier), lambda: tier_entry(context, identity, route))
+    descriptors = [[tier, *map(shared, shape)] for shape in shapes]
+    descriptors += [[constant(*node.head), *map(shared, node.keys)] for node in limits.route_nodes(route)]
     return rate_limit_pb2.RateLimitPerRoute(rate_limits=[RateLimit(actions=actions) for actions in descriptors])
 
 

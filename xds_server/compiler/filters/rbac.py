@@ -21,9 +21,9 @@ from google.protobuf.any_pb2 import Any
 
 from gateway.model import Authorization, AuthorizationRule, ClaimMatch, Gateway, Listener
 from gateway.resolve import ResolvedRoute
-from xds_server.compiler.context import Context, RouteSpec
+from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
-from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, claim_path
+from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec, claim_path
 from xds_server.compiler.wire import cidr, exact, regex
 
 NAME: Final = "envoy.filters.http.rbac"
