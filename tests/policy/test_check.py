@@ -23,7 +23,8 @@ BOTH = 'Bearer realm="tollhouse", ApiKey realm="tollhouse"'
 
 def record(**changes) -> KeyRecord:
     stored = {
-        "id": KEY.id, "consumer": "c_1", "tier": "gold", "scopes": ("a:read",), "digest": KEY.digest, "pepper_version": 1,
+        "id": KEY.id, "consumer": "c_1", "tier": "gold", "scopes": ("a:read",),
+        "digest": KEY.digest, "pepper_version": 1,
     }  # fmt: skip
     return KeyRecord(**stored | changes)
 
