@@ -1,6 +1,6 @@
 """Problems from here or from the server, shown alike: with the file's line and a caret below the place."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.places import Where, sort_key
@@ -26,14 +26,13 @@ def from_json(record: Mapping[str, Any]) -> Problem:
     )
 
 
-def show(problems: Iterable[Problem], files: Iterable[File]) -> None:
-    """Prints problems with their lines and a count of them, on standard error."""
+def show(problems: Iterable[Problem], files: Iterable[File], tell: Callable[[str], None] = say) -> None:
+    """Tells problems with their lines and a count of them, by default on standard error."""
     found = sorted(problems, key=sort_key)
     if not found:
         return
     where = Where(sources={file.name: read(file.name, file.text)[0] for file in files})
-    say(text(found, where).rstrip("\n"))
-    say(count(found))
+    tell(text(found, where) + count(found))
 
 
 def count(problems: Iterable[Problem]) -> str:

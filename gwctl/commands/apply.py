@@ -1,7 +1,7 @@
 """`gwctl apply`: put files live, and wait until every connected Envoy has them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from gwctl.seconds import Seconds
 
 APPLY_SECONDS: Final = 120.0  # compiling and asking Envoy about a large gateway takes its time
 LONGEST_POLL: Final = 25.0
+Tell = Callable[[str], None]
 
 
 @click.command()
@@ -52,7 +53,9 @@ def apply(
     emit(output, "apply", answer, lambda: for_people(answer, dry_run=dry_run))
 
 
-def send(server: Client, files: Sequence[File], request: dict[str, Any], output: str = "table") -> dict[str, Any]:
+def send(
+    server: Client, files: Sequence[File], request: dict[str, Any], output: str = "table", tell: Tell = say
+) -> dict[str, Any]:
     """The answer of the server; on problems they are shown (or, for programs, printed) and the command ends."""
     body = {"files": [{"name": file.name, "text": file.text} for file in files], **request}
     try:
@@ -61,13 +64,15 @@ def send(server: Client, files: Sequence[File], request: dict[str, Any], output:
         if refused.errors and output != "table":
             emit(output, "apply", {"error": refused.message, "problems": list(refused.errors)}, str)
         else:
-            show(map(from_json, refused.errors), files)
+            show(map(from_json, refused.errors), files, tell)
         raise
-    show(map(from_json, answer.get("problems") or ()), files)
+    show(map(from_json, answer.get("problems") or ()), files, tell)
     return answer
 
 
-def wait_until_live(server: Client, revision: int, timeout: float, files: Sequence[File] = ()) -> dict[str, Any]:
+def wait_until_live(
+    server: Client, revision: int, timeout: float, files: Sequence[File] = (), tell: Tell = say
+) -> dict[str, Any]:
     """The status once every connected Envoy has acknowledged `revision`. Raises Failure 5 or 6."""
     deadline = time.monotonic() + timeout
     while True:
@@ -77,7 +82,7 @@ def wait_until_live(server: Client, revision: int, timeout: float, files: Sequen
         if status["state"] == "synced":
             return status
         if status["state"] in ("nacked", "failed"):
-            raise _halted(status, revision, files)
+            raise _halted(status, revision, files, tell)
         if left == 0.0:
             behind = [node["id"] for node in status["nodes"] if node["state"] == "stale"]
             message = f"revision {revision} was not acknowledged within {timeout:g} s"
@@ -97,22 +102,22 @@ def for_people(answer: dict[str, Any], *, dry_run: bool) -> str:
     return "\n".join([*lines, f"revision {answer['revision']}{nodes}"])
 
 
-def _halted(status: dict[str, Any], revision: int, files: Sequence[File]) -> Failure:
+def _halted(status: dict[str, Any], revision: int, files: Sequence[File], tell: Tell) -> Failure:
     failure = status.get("failure")
     if status["state"] == "failed" and failure:
-        show(map(from_json, failure["problems"]), files)
+        show(map(from_json, failure["problems"]), files, tell)
         return Failure(Exit.HALTED, f"revision {failure['revision']} was not published: {failure['reason']}")
     for node in status["nodes"]:
         for url, entry in node["types"].items():
             if entry.get("nack"):
-                _show_nack(node["id"], url, entry["nack"], files)
+                _show_nack(node["id"], url, entry["nack"], files, tell)
     return Failure(Exit.HALTED, f"an Envoy rejected revision {revision}")
 
 
-def _show_nack(node: str, url: str, nack: dict[str, Any], files: Sequence[File]) -> None:
+def _show_nack(node: str, url: str, nack: dict[str, Any], files: Sequence[File], tell: Tell) -> None:
     what = url.rpartition(".")[2]
     message = f"{node} rejected {what}: {nack['message']}"
-    show([from_json(nack | {"code": "GW501", "message": message})], files)
+    show([from_json(nack | {"code": "GW501", "message": message})], files, tell)
 
 
 def _wait(server: Client, revision: int, timeout: float, files: Sequence[File]) -> dict[str, Any]:

