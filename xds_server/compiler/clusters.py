@@ -74,6 +74,19 @@ def decisions(context: Context) -> Messages:
     yield from placed(cluster, addresses)
 
 
+def nowhere() -> Cluster:
+    return Cluster(
+        name=names.NOWHERE,
+        type=Cluster.STATIC,
+        connect_timeout=duration(1_000),
+        common_lb_config=NO_PANIC,
+        circuit_breakers=hardening.circuit_breakers(1, 1, 1, 1),
+        typed_extension_protocol_options={HTTP_OPTIONS: pack(hardening.upstream_http(["http/1.1"]))},
+        load_assignment=assignment(names.NOWHERE, ()),
+        **hardening.cluster_fields(),
+    )
+
+
 def placed(cluster: Cluster, endpoints: Sequence[model.Endpoint]) -> Messages:
     """By EDS, or by DNS where an endpoint is written as a name."""
     if all(is_address(endpoint.address) for endpoint in endpoints):

@@ -34,7 +34,7 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     context = replace(context, closed_providers=closed_providers(context, findings))
     by_upstream = dict(upstreams(context, findings))
     context = replace(context, closed_upstreams=frozenset(gateway.upstreams) - set(by_upstream))
-    messages: list[Message] = [*clusters.decisions(context)]
+    messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context)]
     messages += chain_of.from_iterable(by_upstream.values())
     messages += tls.secrets(context, findings)
     messages += chain.extensions(context)

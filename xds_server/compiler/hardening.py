@@ -43,10 +43,10 @@ FORGED_HEADERS: Final = (
 def connection_manager(**fields: Value) -> HttpConnectionManager:
     """An HTTP connection manager for the edge; `fields` add what differs between listeners."""
     return HttpConnectionManager(
-        # Whose address it is: the connection's, unless the listener names trusted proxies.
+        # Whose address it is: the connection's, unless the listener names trusted proxies. internal_address_config must
+        # stay unset: an empty one makes private addresses and loopback "internal", whose x-envoy-* are believed.
         use_remote_address=boolean(True),
         skip_xff_append=False,
-        internal_address_config=HttpConnectionManager.InternalAddressConfig(unix_sockets=False),
         # One spelling of a path: what is matched and authorised is what the upstream sees.
         normalize_path=boolean(True),
         merge_slashes=True,

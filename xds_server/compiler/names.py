@@ -11,6 +11,9 @@ from xds_server import resources
 DECISIONS: Final = "tollhouse/decisions"
 """The cluster of the decision services: ext_authz and rate limiting."""
 
+NOWHERE: Final = "tollhouse/nowhere"
+"""A cluster without endpoints, for routes that a filter answers (the cors filter only looks at routes to a cluster)."""
+
 UNMATCHED: Final = "tollhouse/unmatched"
 """The route that answers 404 to whatever no other route wants."""
 

@@ -27,7 +27,6 @@ DETAILS: Final = {
 }
 AS_SAID: Final = "%LOCAL_REPLY_BODY%"
 UNMATCHED: Final = "No route of this gateway takes this request."
-NOT_ALLOWED_ORIGIN: Final = "This origin may not call this route."
 
 
 def closed(code: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.any_pb2 import Any
@@ -11,7 +12,7 @@ from gateway.resolve import ResolvedRoute, by_host
 from xds_server.compiler import actions, chain, hardening, names, replies
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import ClosedError, CompileError
-from xds_server.compiler.filters import cors
+from xds_server.compiler.filters import cors, rbac
 from xds_server.compiler.findings import Findings
 from xds_server.compiler.identity import OPEN, RouteSpec, identify
 from xds_server.compiler.match import method_is, path_matches, route_matches
@@ -108,22 +109,16 @@ class RouteCompiler:
         identity = identify(self.context, route)
         if self.context.closed_providers.intersection(identity.providers):
             raise ClosedError(route.full_name)
-        first: Route | None = None
+        whole = self._route(route, chain.route_configs(self.context, RouteSpec(identity, route)))
         for match in route_matches(route.match):
-            if first is None:
-                first = self._route(route, match, chain.route_configs(self.context, RouteSpec(identity, route)))
-                yield first
-            else:
-                another = Route()
-                another.CopyFrom(first)
-                another.match.CopyFrom(match)
-                yield another
+            if route.cors is not None and route.route.backends is None:
+                yield from (taking(whole, match, *told) for told in cors.answers(route.cors))
+            yield taking(whole, match)
 
-    def _route(self, route: ResolvedRoute, match: RouteMatch, configs: dict[str, Any]) -> Route:
+    def _route(self, route: ResolvedRoute, configs: dict[str, Any]) -> Route:
         spec, request, response = route.route, route.request_headers, route.response_headers
         result = Route(
             name=route.full_name,
-            match=match,
             typed_per_filter_config=configs,
             request_headers_to_add=actions.header_options(request.set, request.add),
             request_headers_to_remove=request.remove,
@@ -150,11 +145,25 @@ class RouteCompiler:
             yield closed
 
     def _answer(self, name: str, match: RouteMatch, policy: Cors) -> Route:
-        """The cors filter answers for allowed origins; what reaches the route itself is another origin."""
+        """The cors filter answers for allowed origins, and only on routes to a cluster; rbac refuses the others."""
         answer = self.own(name, match)
         answer.typed_per_filter_config[cors.NAME].CopyFrom(cors.packed_policy(self.context, policy))
-        answer.direct_response.CopyFrom(actions.respond(403, replies.NOT_ALLOWED_ORIGIN))
+        answer.typed_per_filter_config[rbac.NAME].CopyFrom(rbac.nobody(self.context))
+        answer.route.cluster = names.NOWHERE
         return answer
+
+
+def taking(
+    route: Route, match: RouteMatch, condition: HeaderMatcher | None = None, headers: Iterable[HeaderValueOption] = ()
+) -> Route:
+    """The route with this match; perhaps with one more condition, under which its answer has more headers."""
+    result = Route()
+    result.CopyFrom(route)
+    result.match.CopyFrom(match)
+    if condition is not None:
+        result.match.headers.append(condition)
+    result.response_headers_to_add.extend(headers)
+    return result
 
 
 def shared_policy(routes: tuple[ResolvedRoute, ...]) -> Cors | None:

@@ -4,9 +4,11 @@ A preflight carries none, so it must be answered before authentication; and a re
 or the browser hides its status from the page.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption, RuntimeFractionalPercent
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
@@ -54,6 +56,18 @@ def origin(text: str) -> StringMatcher:
         return exact(text)
     before, _, after = text.partition("*")
     return regex(f"{literal(before)}[a-z0-9-]+(\\.[a-z0-9-]+)*{literal(after)}")
+
+
+def answers(cors: Cors) -> Iterator[tuple[HeaderMatcher, list[HeaderValueOption]]]:
+    """For routes that answer themselves, which the filter passes over: each allowed origin, and what it must be told."""
+    exposed = ", ".join(cors.expose_headers)
+    told = {"access-control-allow-origin": "%REQ(ORIGIN)%", "vary": "origin"}
+    told |= {"access-control-allow-credentials": "true"} if cors.allow_credentials else {}
+    told |= {"access-control-expose-headers": exposed} if exposed else {}
+    headers = [HeaderValueOption(header=HeaderValue(key=name, value=value)) for name, value in told.items()]
+    for text in cors.allow_origins:
+        allowed = {"present_match": True} if text == "*" else {"string_match": origin(text)}
+        yield HeaderMatcher(name="origin", **allowed), headers
 
 
 STAGE: Final = Stage(

@@ -45,6 +45,11 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
     return context.packed(key, lambda: per_route(policies(context.gateway, spec.identity, route)))
 
 
+def nobody(context: Context) -> Any:
+    """For routes that an earlier filter answers, or nobody."""
+    return context.packed((NAME, "nobody"), lambda: per_route({}))
+
+
 def per_route(allowed: Mapping[str, Principal]) -> rbac_pb2.RBACPerRoute:
     rules = RBAC(
         action=RBAC.ALLOW,
