@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from gateway.problems import Path, Place, Position, Problem
-from gateway.yaml_events import Builder, Stop
+from gateway.yaml_events import MAX_DEPTH, Builder, Stop
 
 MAX_CHARACTERS: Final = 4 * 1024 * 1024
 _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
@@ -41,7 +41,7 @@ class Source:
     @cached_property
     def secret_lines(self) -> frozenset[int]:
         """The numbers of lines where somebody may have written a key itself: what is under `jwks`, to where it ends."""
-        starts = sorted((line, "jwks" in path[:-1]) for path, (line, _) in self.positions.items())
+        starts = sorted((line, "jwks" in path) for path, (line, _) in self.positions.items())
         starts.append((len(self.lines) + 1, False))
         spans = (range(line, max(line + 1, end)) for (line, secret), (end, _) in pairwise(starts) if secret)
         return frozenset(number for span in spans for number in span)
@@ -144,9 +144,14 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if "end of stream" in what:  # what was never closed began there
         mark = getattr(error, "context_mark", None) or mark
+    if "maximum nesting depth" in what:  # libyaml's own limit, where it has to look far ahead
+        return Problem("GW004", (), f"nested deeper than {MAX_DEPTH} levels", place=_marked(file, mark))
     message = f"not YAML: {what}" + (f" ({context})" if context else "")
-    place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-    return Problem("GW001", (), message, _syntax_help(text, mark, what), place=place)
+    return Problem("GW001", (), message, _syntax_help(text, mark, what), place=_marked(file, mark))
+
+
+def _marked(file: str, mark: Any) -> Place:
+    return Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
 
 
 def _syntax_help(text: str, mark: Any, what: str) -> str:

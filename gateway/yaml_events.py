@@ -9,10 +9,13 @@ import yaml
 from gateway.problems import Path, Place, Position, Problem
 from gateway.yaml_scalars import NumberError, ambiguity, resolve
 
-MAX_EVENTS: Final = 600_000
+MAX_EVENTS: Final = 500_000
 MAX_ALIASED_EVENTS: Final = 10_000
 MAX_DEPTH: Final = 64
 MAX_PROBLEMS: Final = 100
+
+_REFUSED: Final = object()
+"""In place of the value of a scalar that has become a problem."""
 
 
 class Stop(Exception):  # noqa: N818 - not an error: reading ends here, and `problem` says why
@@ -37,7 +40,7 @@ class _Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Anchored:
-    """What an anchor names: its value, the events it took, and how deep it goes."""
+    """What an anchor names: its value, the events it stands for with aliases expanded, and how deep it goes."""
 
     value: Any
     events: int
@@ -110,6 +113,7 @@ class Builder:
             what = "refers to itself" if event.anchor in self._anchors else "has no anchor"
             self._stop("GW005", event, f"the alias *{event.anchor} {what}")
         self._aliased += anchored.events
+        self._events += anchored.events  # so that an anchor around this alias weighs all that it stands for
         if self._aliased > MAX_ALIASED_EVENTS:
             message = f"aliases expand to more than {MAX_ALIASED_EVENTS:,} parts"
             self._stop("GW005", event, message, "write shared values in `defaults`")
@@ -135,7 +139,7 @@ class Builder:
         frame = self._stack[-1]
         if frame.is_list:
             path = (*frame.path, len(frame.value))
-            self.positions[path] = _position(event)
+            self.positions.setdefault(path, _position(event))
             return path
         return (*frame.path, frame.key or "")
 
@@ -163,7 +167,7 @@ class Builder:
             self._duplicate(event, path)
             return
         frame.skip = False
-        self.positions[path] = _position(event)
+        self.positions.setdefault(path, _position(event))
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(key, 1, 0)
 
@@ -178,10 +182,9 @@ class Builder:
             message = "merge keys (<<) are not supported"
             self._problem("GW013", event, message, "write shared values in `defaults`", path=path)
             return False
-        before = len(self.problems)
         value = self._value(event, path)
-        if isinstance(value, str) or len(self.problems) > before:
-            return isinstance(value, str)
+        if isinstance(value, str) or value is _REFUSED:
+            return value is not _REFUSED
         self._problem("GW006", event, f"the key {_shown(event.value)} is not text", _quotes(event.value), path=path)
         return False
 
@@ -192,17 +195,19 @@ class Builder:
             return
         path = self._enter(event)
         value = self._value(event, path)
+        if value is _REFUSED:
+            value = None
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(value, 1, 0)
         if self._stack and not self._stack[-1].is_list and not self._stack[-1].skip:
-            self.value_positions[path] = _position(event)
+            self.value_positions.setdefault(path, _position(event))
         self._put(value)
 
     def _value(self, event: Any, path: Path) -> Any:
         text: str = event.value
         if "\0" in text:
             self._problem("GW008", event, "the character U+0000 may not be in a document", path=path)
-            return None
+            return _REFUSED
         if event.tag is not None:
             self._refuse_tag(event)
             return text
@@ -212,7 +217,7 @@ class Builder:
             value = resolve(text)
         except NumberError as error:
             self._problem("GW009", event, str(error), "put quotes around it if it is text", path=path)
-            return None
+            return _REFUSED
         other = ambiguity(text)
         if other is not None:
             message = f"YAML 1.1 reads {_shown(text)} as {other}; here it is read as by YAML 1.2"
