@@ -1,7 +1,7 @@
 """Following the database's head: a new revision becomes the view in force, a changed key is forgotten."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import engine as engines
 from db import revisions
-from db.rows import Head, ObjectRow
+from db.rows import ObjectRow
 from db.watch import HeadWatch
 from gateway.document import Object
 from gateway.read import check_objects
 from policy.authz.directory import KeyTable
 from policy.authz.store import KeyStore
+from policy.faults import where
 from policy.unavailable import Unavailable
 from policy.view import PolicyView, Views
 
@@ -25,8 +26,28 @@ PAUSE: Final = 0.5
 """Seconds: between reports of whether the feed is connected, and before work that failed is tried again."""
 
 
+class Newest:
+    """One slot: who reads gets the newest value, never a queue of old ones."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._changed = asyncio.Event()
+
+    def put(self, value: int) -> None:
+        self.value = value
+        self._changed.set()
+
+    async def take(self) -> int:
+        await self._changed.wait()
+        self._changed.clear()
+        return self.value
+
+
 class Follower:
-    """`loaded` is called once, when the first view is in force."""
+    """`loaded` is called once, when the first view is in force.
+
+    Keys and revisions are followed apart: a revocation does not wait for a large gateway to be read.
+    """
 
     def __init__(
         self, engine: AsyncEngine, watch: HeadWatch, views: Views, keys: KeyStore, loaded: Callable[[], None]
@@ -37,40 +58,27 @@ class Follower:
         self._views = views
         self._keys = keys
         self._loaded = loaded
+        self._newest_keys, self._newest_revision = Newest(), Newest()
         self._keys_version: int | None = None
         self._revision: int | None = None
-        self._caught_up = False
 
     async def run(self) -> None:
         """For ever."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
+            tasks.create_task(self._listen())
+            tasks.create_task(_each(self._newest_keys, self._follow_keys))
+            tasks.create_task(_each(self._newest_revision, self._follow_revision))
             tasks.create_task(self._report())
 
-    async def _follow(self) -> None:
+    async def _listen(self) -> None:
         async for head in self._watch.heads():
-            self._caught_up = False
-            await self._until_done(head)
-            self._caught_up = True
+            self._newest_keys.put(head.keys_version)
+            self._newest_revision.put(head.revision)
 
     async def _report(self) -> None:
         while True:
-            self._keys.fed(self._watch.connected and self._caught_up)
+            self._keys.fed(self._watch.connected and self._keys_version == self._newest_keys.value)
             await asyncio.sleep(PULSE)
-
-    async def _until_done(self, head: Head) -> None:
-        """Revocations first. What fails is tried again; meanwhile what was in force stays so."""
-        while True:
-            try:
-                await self._follow_keys(head.keys_version)
-                await self._follow_revision(head.revision)
-            except (Unavailable, engines.Unavailable) as error:
-                log.warning("head_not_loaded", revision=head.revision, reason=str(error))
-            except Exception:
-                log.exception("head_not_loaded", revision=head.revision)
-            else:
-                return
-            await asyncio.sleep(PAUSE)
 
     async def _follow_keys(self, version: int) -> None:
         if version == self._keys_version:
@@ -93,6 +101,27 @@ class Follower:
             if first:
                 self._loaded()
         self._revision = revision
+
+
+async def _each(newest: Newest, follow: Callable[[int], Awaitable[None]]) -> None:
+    """What fails is tried again with what is newest then; meanwhile what was in force stays so."""
+    while True:
+        value = await newest.take()
+        while not await _done(follow, value):
+            await asyncio.sleep(PAUSE)
+            value = newest.value
+
+
+async def _done(follow: Callable[[int], Awaitable[None]], value: int) -> bool:
+    try:
+        await follow(value)
+    except (Unavailable, engines.Unavailable) as error:
+        log.warning("head_not_followed", value=value, reason=str(error))
+    except Exception as error:
+        log.error("head_not_followed", value=value, **where(error))
+    else:
+        return True
+    return False
 
 
 def view_of(rows: Sequence[ObjectRow], revision: int) -> PolicyView | None:

@@ -7,6 +7,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
+from policy.faults import where
 from policy.unavailable import Unavailable
 
 T = TypeVar("T")
@@ -32,8 +33,8 @@ async def guarded(context: Context, decide: Callable[[float], Awaitable[T]], lon
         return await decide(budget)
     except Unavailable as error:
         detail = str(error)
-    except Exception:
-        log.exception("decision_failed")
+    except Exception as error:
+        log.error("decision_failed", **where(error))
         detail = "no decision could be made"
     return await refuse(context, grpc.StatusCode.UNAVAILABLE, detail)
 

@@ -21,6 +21,7 @@ from policy.authz.lastused import LastUsed
 from policy.authz.service import NAME as AUTHORIZATION
 from policy.authz.service import Authorization
 from policy.authz.store import KeyStore
+from policy.faults import where
 from policy.follow import Follower
 from policy.metrics import Metrics
 from policy.ratelimit.memory import MemoryStore
@@ -103,7 +104,7 @@ class Decisions:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._last_used.flush()
+        await self._flush_once()
         await self._keys.close()
         await self._store.close()
         await self._engine.dispose()
@@ -144,10 +145,13 @@ class Decisions:
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY)
-            try:
-                await self._last_used.flush()
-            except Exception:
-                log.exception("last_used_not_written")
+            await self._flush_once()
+
+    async def _flush_once(self) -> None:
+        try:
+            await self._last_used.flush()
+        except Exception as error:
+            log.error("last_used_not_written", **where(error))
 
 
 async def start(config: DecisionsConfig, registry: CollectorRegistry | None = None) -> Decisions:
@@ -179,10 +183,11 @@ async def run(config: DecisionsConfig) -> None:
 def serve(config: DecisionsConfig) -> None:
     """`run` on uvloop where there is one."""
     try:
-        from uvloop import run as run_loop
+        import uvloop
     except ImportError:
-        run_loop = asyncio.run
-    run_loop(run(config))
+        asyncio.run(run(config))
+    else:
+        uvloop.run(run(config))
 
 
 def _bind(server: Any, address: str) -> int:

@@ -6,7 +6,7 @@ looked at.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from envoy.service.auth.v3 import attribute_context_pb2, external_auth_pb2
@@ -40,7 +40,7 @@ class Facts:
     unknown: bool
     key_sources: tuple[KeySource, ...]
     token: Token | None
-    keys: tuple[tuple[KeySource, str], ...]
+    keys: tuple[tuple[KeySource, str], ...] = field(repr=False)
 
 
 def facts(request: external_auth_pb2.CheckRequest, view: PolicyView) -> Facts:

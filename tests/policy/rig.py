@@ -27,16 +27,17 @@ class Client:
     """What Envoy's filters and health checks do."""
 
     def __init__(self, port: int) -> None:
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        patience = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=patience)
         self._limits = rls_pb2_grpc.RateLimitServiceStub(self._channel)
         self._authorization = external_auth_pb2_grpc.AuthorizationStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
-    async def check(self, request: Any, timeout: float = 5) -> external_auth_pb2.CheckResponse:
-        return await self._authorization.Check(request, timeout=timeout)
+    async def check(self, request: Any) -> external_auth_pb2.CheckResponse:
+        return await self._authorization.Check(request, timeout=5)
 
-    async def limit(self, request: Any, timeout: float = 5) -> rls_pb2.RateLimitResponse:
-        return await self._limits.ShouldRateLimit(request, timeout=timeout)
+    async def limit(self, request: Any) -> rls_pb2.RateLimitResponse:
+        return await self._limits.ShouldRateLimit(request, timeout=5)
 
     async def health(self, service: str = "") -> int:
         return (await self._health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status

@@ -5,18 +5,18 @@ import os
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import time
 import urllib.request
 
 import grpc
 import pytest
+import structlog
 from envoy.service.ratelimit.v3 import rls_pb2
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
-from gwctl.up.process import free_port
+from gwctl.up.process import Process, free_port
 from policy import rpc
 from policy.unavailable import Unavailable
 
@@ -250,10 +250,12 @@ async def test_failures_are_never_unknown_and_tell_no_internals(error):
         raise error
 
     context = LateContext(1)
-    with pytest.raises(grpc.aio.AbortError):
+    with structlog.testing.capture_logs() as logs, pytest.raises(grpc.aio.AbortError):
         await rpc.guarded(context, decide, 1)
     assert context.aborted[0] is UNAVAILABLE
     assert "secret" not in context.aborted[1]
+    assert "secret" not in str([{k: v for k, v in entry.items() if k != "stack"} for entry in logs])
+    assert all("exc_info" not in entry for entry in logs)  # it would be printed with its message and local variables
 
 
 PROGRAM = """
@@ -263,35 +265,35 @@ serve(DecisionsConfig(os.environ["ADDRESS"], os.environ["DATABASE"], {1: os.envi
 """
 
 
-async def test_sigterm_answers_who_is_being_answered_and_exits_0(database, valkey):
+async def test_sigterm_answers_who_is_being_answered_and_exits_0(database, valkey, tmp_path):
     await database.apply(DOCUMENT)
     port = free_port()
     variables = {"ADDRESS": f"127.0.0.1:{port}", "DATABASE": database.url, "VALKEY": valkey.url}
-    child = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env=os.environ | variables | {"PEPPER": PEPPER.decode(), "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+    child = Process(
+        name="decisions",
+        command=[sys.executable, "-W", "error", "-c", PROGRAM],
+        log=tmp_path / "log",
+        environment=os.environ | variables | {"PEPPER": PEPPER.decode(), "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     client = Client(port)
+    child.spawn()
     try:
         await until(lambda: answers(client))
         os.kill(valkey.pid, signal.SIGSTOP)  # so that the request is being answered while the signal comes
         waiting = asyncio.create_task(client.limit(limited("c_term")))
         await asyncio.sleep(0.02)
-        child.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(child.stop, 20)
         with pytest.raises(grpc.aio.AioRpcError, match="the counters"):  # answered, and not by a broken connection
             await waiting
-        output, _ = await asyncio.to_thread(child.communicate, None, 20)
-        assert child.returncode == 0, output.decode()
+        assert child.exit_status == 0
     finally:
         os.kill(valkey.pid, signal.SIGCONT)
+        child.kill9()
         await client.close()
-        if child.poll() is None:
-            child.kill()
-            child.communicate()
-    assert PEPPER not in output
-    assert b"Traceback" not in output
+    output = (tmp_path / "log").read_text()
+    assert "decisions_stopped" in output
+    assert "Traceback" not in output
+    assert PEPPER.decode() not in output
 
 
 async def answers(client: Client) -> bool:
