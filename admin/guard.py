@@ -5,6 +5,7 @@ told apart from what is by somebody who has no token.
 """
 
 import time
+import traceback
 import uuid
 from typing import Final
 
@@ -39,13 +40,16 @@ class Guard:
         try:
             await self._admit(request)
             await self._app(scope, self._bounded(request, receive), request.send)
+            await request.refuse()
         except ApiError as error:
             await request.answer(error)
         except Unavailable as error:
             log.warning("database_unavailable", reason=str(error), request_id=request.id)
             await request.answer(unavailable())
-        except Exception:
-            log.exception("request_crashed", method=request.method, path=request.path, request_id=request.id)
+        except Exception as error:
+            # as text, without the frames' variables: they may hold the caller's token or a new key
+            trace = "".join(traceback.format_exception(error))
+            log.error("request_crashed", method=request.method, route=request.route, request_id=request.id, trace=trace)
             await request.answer(ApiError(500, "internal", "a fault of Tollhouse; its log says more"))
         finally:
             request.log()
@@ -71,7 +75,8 @@ class Guard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._largest:
-                raise self._too_large()
+                request.refusal = self._too_large()
+                raise request.refusal
             return message
 
         return bounded
@@ -91,25 +96,38 @@ class _Request:
         self.headers = Headers(scope=scope)
         self.caller: TokenRow | None = None
         self.status = 0
+        self.refusal: ApiError | None = None  # decided while the body was read: FastAPI would answer 400 for it
         self._send = send
         self._began = time.monotonic()
         scope.setdefault("state", {})["request_id"] = self.id
 
     async def send(self, message: Message) -> None:
+        if self.refusal is not None:
+            return
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)[REQUEST_ID] = self.id
         await self._send(message)
 
+    async def refuse(self) -> None:
+        error, self.refusal = self.refusal, None
+        if error is not None:
+            await self.answer(error)
+
     async def answer(self, error: ApiError) -> None:
         if self.status == 0:
             await error.response(self.id)(self.scope, _nothing, self.send)
+
+    @property
+    def route(self) -> str | None:
+        """The pattern that matched, not the path: strangers write anything into a path, a key included."""
+        return getattr(self.scope.get("route"), "path", None)
 
     def log(self) -> None:
         log.info(
             "request",
             method=self.method,
-            path=self.path,
+            route=self.route,
             status=self.status,
             actor=self.caller.name if self.caller else None,
             milliseconds=round((time.monotonic() - self._began) * 1000, 1),

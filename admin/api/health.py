@@ -22,11 +22,16 @@ async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/healthz")
 @router.get("/readyz")
 async def readyz(service: ServiceOf) -> JSONResponse:
     """It has a snapshot to serve (or has read that nothing was applied yet); stays so when the database goes away."""
     return JSONResponse({"status": "ok" if service.ready else "starting"}, 200 if service.ready else 503)
+
+
+@router.get("/healthz")
+async def healthz(service: ServiceOf) -> JSONResponse:
+    """The same as `/readyz`."""
+    return await readyz(service)
 
 
 @router.get("/version")

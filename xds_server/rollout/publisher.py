@@ -5,6 +5,7 @@ gone or that suddenly holds nothing. Why the newest revision is not out is kept 
 """
 
 import asyncio
+import traceback
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -175,7 +176,8 @@ class Publisher:
         except (Refused, OSError):
             raise
         except Exception as error:  # a fault of ours in one revision must not take the streams down
-            log.exception("compile_crashed", revision=revision)
+            # as text, without the frames' variables: they hold the secrets
+            log.error("compile_crashed", revision=revision, trace="".join(traceback.format_exception(error)))
             raise Refused(f"the revision does not compile ({type(error).__name__}, a fault of Tollhouse)") from error
         where = Where.of(objects)
         if not candidate.accepted:
