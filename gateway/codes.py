@@ -45,6 +45,7 @@ CODES: Final = {
     "GW108": Code("fields that exclude each other, or none of them"),
     "GW109": Code("not a duration, rate or percentage"),
     "GW110": Code("a value of the language that this version does not support yet"),
+    "GW111": Code("a field without a value"),
     "GW201": Code("a reference to something that is not defined"),
     "GW202": _warning("an upstream that no route uses"),
     "GW204": Code("a listener's protocol and its tls do not go together"),

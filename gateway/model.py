@@ -21,12 +21,17 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
 
 
+def written_in(model: Model) -> set[str]:
+    """The fields that have a value of their own: an explicit null is none."""
+    return {name for name in model.model_fields_set if getattr(model, name) is not None}
+
+
 class OneOf(Model):
     """A mapping of which exactly one key must be written (`path: {exact: /a}`)."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        written = self._alternatives() & self.model_fields_set
+        written = self._alternatives() & written_in(self)
         if len(written) != 1:
             names = ", ".join(sorted(self._alternatives()))
             raise ValueError(f"write exactly one of {names}" + (f", not {len(written)}" if written else ""))
@@ -359,7 +364,7 @@ class ValueMatch(Model):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if len(self.model_fields_set - {"optional"}) != 1:
+        if len(written_in(self) - {"optional"}) != 1:
             raise ValueError("write exactly one of exact, prefix, suffix, contains, regex, present")
         return self
 
@@ -407,7 +412,7 @@ class Route(Policies):
 
     @model_validator(mode="after")
     def _one_action(self) -> Self:
-        written = {"backends", "respond", "redirect"} & self.model_fields_set
+        written = {"backends", "respond", "redirect"} & written_in(self)
         if len(written) != 1:
             raise ValueError("write exactly one of backends, respond, redirect")
         return self

@@ -4,6 +4,7 @@
 values and never looks up a parent again.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -24,6 +25,7 @@ from gateway.model import (
 )
 from gateway.problems import Path
 
+_OPERATOR = re.compile(r"[{*]")
 DEFAULT_REQUEST_TIMEOUT = 15_000
 DEFAULT_IDLE_TIMEOUT = 60_000
 NO_EDITS = HeaderEdits()
@@ -143,7 +145,7 @@ def precedence(route: ResolvedRoute) -> tuple[object, ...]:
         kind, text = 2, ""
     else:
         kind, text = 1, path.prefix or path.template or ""
-    literal = text.split("{", 1)[0] if path.template is not None else text.rstrip("/") + "/"
+    literal = _OPERATOR.split(text, 1)[0] if path.template is not None else text.rstrip("/") + "/"
     return (
         -(route.route.priority or 0),
         kind,

@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from gateway.problems import Path, Place, Position, Problem
+from gateway.problems import Path, Place, Position, Problem, dotted
 from gateway.yaml_scalars import NumberError, ambiguity, resolve
 
 MAX_EVENTS: Final = 500_000
@@ -195,7 +195,9 @@ class Builder:
             return
         path = self._enter(event)
         value = self._value(event, path)
-        if value is _REFUSED:
+        if value is None and path:
+            self._problem("GW111", event, f"{dotted(path)} has no value", "write one, or remove the key", path=path)
+        elif value is _REFUSED:
             value = None
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(value, 1, 0)

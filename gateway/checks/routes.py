@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from gateway.checks.scope import Scope
 from gateway.checks.templates import shape
-from gateway.model import Match, PathMatch, ValueMatch
+from gateway.model import Match, PathMatch, ValueMatch, written_in
 from gateway.problems import Path, Problem, dotted
 from gateway.resolve import ResolvedRoute
 from gateway.words import closest
+
+_HARD_TO_SCAN = ("\\Q", "[[", "[]", "[^]")
+"""Where brackets and bars are not what they seem; such a regex is not trusted to stay inside a fence."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "QUERY")
 
@@ -36,13 +39,21 @@ def _fence(fence: str | None, route: ResolvedRoute) -> Iterator[Problem]:
     if fence is None:
         return
     kind, text = written(route.match.path)
-    inside = literal(kind, text)
-    wanted = fence.rstrip("/")
-    if inside == wanted or inside.startswith(wanted + "/"):
+    if inside(fence, kind, text):
         return
     message = f"the path '{text}' is outside the module's path_prefix '{fence}'"
-    help_ = "paths are written in full: begin it with the prefix"
+    if kind == "regex":
+        message = f"the regex does not keep to the module's path_prefix '{fence}'"
+    help_ = f"paths are written in full: begin it with {fence.rstrip('/')}/"
     yield Problem("GW213", (*route.path, "match", "path", kind), message, help_)
+
+
+def inside(fence: str, kind: str, text: str) -> bool:
+    """Whether every path that matches is the fence itself or below it, in whole segments."""
+    wanted = fence.rstrip("/")
+    sure = literal(kind, text)
+    whole = kind in ("exact", "prefix") or sure == text
+    return sure.startswith(wanted + "/") or (whole and sure == wanted)
 
 
 def written(path: PathMatch) -> tuple[str, str]:
@@ -61,9 +72,9 @@ def literal(kind: str, text: str) -> str:
 
 
 def _literal_of_regex(pattern: str) -> str:
-    """The plain characters a regex begins with. An alternative at the top level means that there are none."""
+    """The plain characters a regex begins with; nothing where an alternative at the top level may begin otherwise."""
     body = pattern.removeprefix("^")
-    if "|" in body.split("(", 1)[0] or _has_outer_alternative(body):
+    if any(sign in body for sign in _HARD_TO_SCAN) or _has_outer_alternative(body):
         return ""
     end = next((index for index, char in enumerate(body) if char in "\\.[({*+?|^$"), len(body))
     if end < len(body) and body[end] in "*?{" and end > 0:
@@ -112,7 +123,7 @@ def _redirect(route: ResolvedRoute) -> Iterator[Problem]:
     elif redirect.path_prefix is not None and route.match.path.prefix is None:
         message = "`path_prefix` replaces the prefix that matched, but the route does not match by prefix"
         yield Problem("GW218", (*path, "path_prefix"), message, "write `path`, or match by `prefix`")
-    elif not redirect.model_fields_set - {"status"}:
+    elif not written_in(redirect) - {"status"}:
         yield Problem(
             "GW218", path, "the redirect leads to the same place", "write scheme, host, port, path or path_prefix"
         )

@@ -214,9 +214,14 @@ def test_aliases_do_not_add_up_to_more_depth() -> None:
     assert codes("\n".join(["k0: &k0 []", *nested])) == ["GW004"]
 
 
+@pytest.mark.parametrize("text", ["a:", "a: {b: ~}", "a: [null]", "a:\nb: 1", "a: &x\nb: *x"])
+def test_a_field_without_a_value_is_no_field_left_out(text: str) -> None:
+    assert codes(text) == ["GW111"]
+
+
 def test_size_is_limited_before_parsing() -> None:
     assert codes("a" * (MAX_CHARACTERS + 1)) == ["GW003"]
-    assert codes("- \n" * 1_000_000) == ["GW003"]
+    assert codes("- a\n" * 1_000_000) == ["GW003"]
 
 
 def test_problems_are_limited() -> None:
@@ -283,7 +288,7 @@ def test_what_is_written_is_read_back(values: dict[str, object]) -> None:
     text = yaml.safe_dump(values, allow_unicode=True)
     found, problems = source.read("in.yaml", text)
     if any(problem.severity == "error" for problem in problems):
-        assert {problem.code for problem in problems} <= {"GW006", "GW008", "GW011", "GW013"}
+        assert {problem.code for problem in problems} <= {"GW006", "GW008", "GW011", "GW013", "GW111"}
     else:
         assert found.values == values
 
