@@ -118,7 +118,9 @@ class SotwTalk(Talk):
         self.asked: dict[str, tuple[str, ...]] = {}
         self.nonces: dict[str, str] = {}
 
-    def ask(self, type_url: str, *wanted: str, nonce: str | None = None, version: str = "", error: str = "") -> list[Send]:
+    def ask(
+        self, type_url: str, *wanted: str, nonce: str | None = None, version: str = "", error: str = ""
+    ) -> list[Send]:
         """A request with these names; its nonce is that of the newest response unless another one is given."""
         self.asked[type_url] = wanted
         request = DiscoveryRequest(

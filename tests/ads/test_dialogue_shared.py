@@ -1,4 +1,4 @@
-"""Statements of the protocol that hold alike in both variants, as dialogues. Each test carries its statement's number."""
+"""Statements that hold alike in both variants, as dialogues. Each test carries its statement's number."""
 
 import pytest
 from envoy.config.core.v3.base_pb2 import Node
@@ -25,7 +25,9 @@ from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, PUSH_O
 
 both = pytest.mark.parametrize("talk", [SotwTalk, DeltaTalk], ids=["sotw", "delta"])
 variants = pytest.mark.parametrize(
-    ("stream", "request_type"), [(SotwStream, DiscoveryRequest), (DeltaStream, DeltaDiscoveryRequest)], ids=["sotw", "delta"]
+    ("stream", "request_type"),
+    [(SotwStream, DiscoveryRequest), (DeltaStream, DeltaDiscoveryRequest)],
+    ids=["sotw", "delta"],
 )
 
 Kind = type[SotwTalk] | type[DeltaTalk]

@@ -25,6 +25,10 @@ class SotwSubstream(Substream):
     explicit: bool = False
     _last: Mapping[str, Resource] = field(default_factory=dict)
 
+    @property
+    def whole(self) -> bool:
+        return self.type_url in FULL_SET
+
     def stale(self, nonce: str) -> bool:
         """Sent before the client saw our newest response; the request that answers it will say the same (statement 17).
 
@@ -41,7 +45,7 @@ class SotwSubstream(Substream):
         added = listed - self.names
         if added or (wildcard and not self.wildcard):
             self.asked = True
-            self.answer_empty = self.type_url in FULL_SET
+            self.answer_empty = self.whole
         self.wildcard, self.names = wildcard, listed
         self.doubt(added)
         self.drop(() if wildcard else self.held.keys() - listed)
@@ -52,7 +56,7 @@ class SotwSubstream(Substream):
     def _view(self, snapshot: TypeSnapshot, keep: Callable[[], bool]) -> Mapping[str, Resource]:
         """In a full set, what is referred to still stays until it is not."""
         wanted = self.wanted(snapshot)
-        if self.type_url not in FULL_SET:
+        if not self.whole:
             return wanted
         dropped = [name for name in self.held if name not in wanted and name in self._last]
         if not dropped or not keep():
@@ -61,14 +65,14 @@ class SotwSubstream(Substream):
 
     def _removals(self, wanted: Mapping[str, Resource]) -> list[str]:
         absent = [name for name in self.held if name not in wanted]
-        if self.type_url in FULL_SET:
+        if self.whole:
             return absent
         for name in absent:  # nobody is told; should it come back it is new
             self.held.pop(name)
         return []
 
     def _compose(self, nonce: str, snapshot: TypeSnapshot, wanted: Mapping[str, Resource], batch: Changes) -> Send:
-        if self.type_url not in FULL_SET:
+        if not self.whole:
             return Send(self.type_url, nonce, snapshot.version, tuple(r for r in batch.values() if r is not None))
         self._last = wanted
         kept = sorted(wanted.keys() - snapshot.resources.keys())

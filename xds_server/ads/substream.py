@@ -45,6 +45,11 @@ class Substream:
     _claims: dict[str, str] = field(default_factory=dict)
     _in_sync_at: str | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether every response is the full set."""
+        return False
+
     def covers(self, name: str) -> bool:
         return self.wildcard or name in self.names
 
@@ -136,13 +141,16 @@ class Substream:
         """
         self._lift(wanted)
         removals = self._removals(wanted)
-        if removals and keep():
+        kept = bool(removals) and not self.whole and keep()  # a full set has in it already what must stay
+        if kept:
             removals = [name for name in removals if name not in self.held]
         changes = {**self._updates(wanted), **dict.fromkeys(removals)}
         fresh = self.fresh(changes)
-        if fresh or not self._reopened:
-            return fresh
-        self._reopened = False
+        if fresh:
+            return changes if self.whole else fresh
+        if not self._reopened:
+            return {}
+        self._reopened = kept
         return changes
 
     def fresh(self, changes: Changes) -> Changes:
