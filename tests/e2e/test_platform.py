@@ -33,8 +33,8 @@ def modules() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    gateway = Gateway(tmp_path_factory.mktemp("platform") / "state", EXAMPLE)
+def platform(home: Path) -> Iterator[Gateway]:
+    gateway = Gateway(home / "state", EXAMPLE)
     try:
         until(lambda: gateway.get("/health").status_code == 200)
         yield gateway

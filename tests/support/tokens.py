@@ -1,6 +1,7 @@
 """JSON Web Tokens of every kind a caller may try: good ones, and forged ones."""
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -32,7 +33,8 @@ def key_set(keys: dict[str, Signer]) -> str:
 
 def claims(issuer: str, **more: Any) -> dict[str, Any]:
     now = int(time.time())
-    return {"iss": issuer, "aud": "lab", "sub": "u1", "iat": now, "exp": now + 600} | more
+    everything = {"iss": issuer, "aud": "lab", "sub": "u1", "iat": now, "exp": now + 600} | more
+    return {name: value for name, value in everything.items() if value is not None}
 
 
 def sign(key: Any, algorithm: str, payload: dict[str, Any], kid: str | None = None) -> str:
@@ -40,10 +42,20 @@ def sign(key: Any, algorithm: str, payload: dict[str, Any], kid: str | None = No
     return jwt.encode(payload, key, algorithm=algorithm, headers=headers)
 
 
+def confused(keys: str, payload: dict[str, Any], kid: str) -> str:
+    """HS256 with a public key set for a secret: what a verifier accepts that lets the token choose the algorithm."""
+    head, body = (encoded(part) for part in ({"alg": "HS256", "typ": "JWT", "kid": kid}, payload))
+    signature = hmac.digest(keys.encode(), f"{head}.{body}".encode(), "sha256")
+    return f"{head}.{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def encoded(part: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
 def unsigned(payload: dict[str, Any], algorithm: str = "none") -> str:
     """A token with an empty signature (RFC 7519 section 6, CVE-2015-9235)."""
-    parts = ({"alg": algorithm, "typ": "JWT"}, payload)
-    return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts) + "."
+    return f"{encoded({'alg': algorithm, 'typ': 'JWT'})}.{encoded(payload)}."
 
 
 def broken_signature(token: str) -> str:
