@@ -1,0 +1,68 @@
+"""`docs/language.md`: its examples are one gateway without problems, and it has every word."""
+
+import re
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from gateway import model, read, render, yaml_events
+from gateway.source import MAX_CHARACTERS
+from gateway.words import PLANNED, PLANNED_VALUES
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
+BLOCKS: Final = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+CODE: Final = re.compile(r"`([^`\n]+)`")
+
+
+def words_of_the_page() -> set[str]:
+    return {word for code in CODE.findall(PAGE) for word in re.findall(r"[a-z0-9_-]+", code)}
+
+
+def models() -> list[type[BaseModel]]:
+    found = [value for value in vars(model).values() if isinstance(value, type) and issubclass(value, model.Model)]
+    return [one for one in found if one.__module__ == model.__name__]
+
+
+def test_the_examples_are_one_gateway_without_problems() -> None:
+    assert len(BLOCKS) > 8
+    files = [
+        (f"{n}.yaml", block if block.startswith("version") else f"version: 1\nowner: shop\n{block}")
+        for n, block in enumerate(BLOCKS)
+    ]
+    loaded = read.load(files)
+    assert render.text(loaded.problems, loaded.where) == ""
+    assert loaded.gateway is not None
+
+
+@pytest.mark.parametrize("one", models(), ids=lambda one: one.__name__)
+def test_every_field_is_on_the_page(one: type[BaseModel]) -> None:
+    fields = {field.alias or name for name, field in one.model_fields.items()}
+    assert fields - words_of_the_page() == set()
+
+
+def literals(annotation: Any) -> set[str]:
+    found = {value for value in get_args(annotation) if isinstance(value, str)}
+    return found.union(*(literals(inner) for inner in get_args(annotation)))
+
+
+@pytest.mark.parametrize("one", models(), ids=lambda one: one.__name__)
+def test_every_word_that_a_field_may_hold_is_on_the_page(one: type[BaseModel]) -> None:
+    text = " ".join(CODE.findall(PAGE))
+    words = set().union(*(literals(field.annotation) for field in one.model_fields.values()))
+    assert {word for word in words if word not in text} == set()
+
+
+def test_what_is_not_supported_yet_is_named() -> None:
+    later = PAGE.split("## Not yet")[1]
+    words = {word for group in PLANNED.values() for word in group} - {"cache", "timeout", "env", "file", "grpc"}
+    values = {word for group in PLANNED_VALUES.values() for word in group} - {"maglev"}
+    assert {word for word in words | values if word not in later} == set()
+
+
+def test_limits_are_as_they_are_said() -> None:
+    assert MAX_CHARACTERS == 4 * 2**20
+    assert f"{yaml_events.MAX_EVENTS:,} parts" in PAGE
+    assert f"{yaml_events.MAX_ALIASED_EVENTS:,} parts" in PAGE
+    assert f"at most {yaml_events.MAX_DEPTH} deep" in PAGE
