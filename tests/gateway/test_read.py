@@ -250,7 +250,7 @@ def mutated(place: tuple[Any, ...], junk: Any, kind: str) -> Any:
         max_size=1,
     )
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_mutation_is_read_or_refused_with_places(changes: list[tuple[tuple[Any, ...], Any, str]]) -> None:
     for place, junk, kind in changes:
         loaded = load(yaml.safe_dump(mutated(place, junk, kind), allow_unicode=True, sort_keys=False))
@@ -261,7 +261,7 @@ def test_any_mutation_is_read_or_refused_with_places(changes: list[tuple[tuple[A
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 40), st.text(max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_cut_in_the_text_is_read_or_refused(start: int, length: int, text: str) -> None:
     loaded = load(GOOD[:start] + text + GOOD[start + length :])
     render.text(loaded.problems, loaded.where)
