@@ -5,6 +5,7 @@ What ADS would deliver is written inline into one file, without its secrets, and
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -22,9 +23,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 
+from gateway.problems import Path as PathInDocument
 from gateway.problems import Problem
 from xds_server.compiler.inline import bootstrap, without_secrets
 from xds_server.compiler.settings import Certificate
+from xds_server.compiler.suspects import SUSPECTS, Suspects
 
 REFUSED: Final = "GW701"
 NO_ANSWER: Final = "GW702"
@@ -39,49 +42,80 @@ async def validate(
     """What Envoy has against these resources: nothing, or one problem (it stops at the first).
 
     An Envoy that cannot be started or does not answer within `timeout` seconds is a problem too: what was not checked
-    does not pass.
+    does not pass. Envoy seldom says where its error lies; that is found by asking again without parts of it.
     """
-    found = tuple(messages)
-    with tempfile.TemporaryDirectory(prefix="tollhouse-validate-") as directory:
-        try:
-            path = write_bootstrap(found, Path(directory))
-        except KeyError as missing:
-            return (Problem(REFUSED, (), f"a resource refers to {missing}, which is not there"),)
-        return await run(envoy, path, timeout)
-
-
-def write_bootstrap(messages: tuple[Message, ...], directory: Path) -> Path:
-    path = directory / "bootstrap.pb"
-    config = bootstrap(without_secrets(messages, throwaway_certificate()))
-    path.write_bytes(config.SerializeToString(deterministic=True))
-    return path
-
-
-async def run(envoy: Path, config: Path, limit: float) -> tuple[Problem, ...]:
+    found = without_secrets(messages, throwaway_certificate())
     try:
-        process = await asyncio.create_subprocess_exec(
-            str(envoy),
-            *("--mode", "validate", "--config-path", str(config), "--log-level", "critical", "--concurrency", "1"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        async with asyncio.timeout(timeout):
+            message = await refusal(found, envoy)
+    except TimeoutError:
+        return (Problem(NO_ANSWER, (), f"Envoy did not check this within {timeout:g} s"),)
     except OSError as error:
         return (Problem(NO_ANSWER, (), f"Envoy could not be started to check this: {error.strerror}"),)
+    if message is None:
+        return ()
+    return (Problem(REFUSED, await place(found, envoy, timeout), f"Envoy refuses this: {message}"),)
+
+
+async def refusal(messages: tuple[Message, ...], envoy: Path) -> str | None:
+    """Envoy's message, or None if it accepts."""
+    with tempfile.TemporaryDirectory(prefix="tollhouse-validate-") as directory:
+        path = Path(directory) / "bootstrap.pb"
+        try:
+            path.write_bytes(bootstrap(messages).SerializeToString())
+        except KeyError as missing:
+            return f"a resource refers to {missing}, which is not there"
+        return await run(envoy, path)
+
+
+async def run(envoy: Path, config: Path) -> str | None:
+    options = ("--mode", "validate", "--log-level", "critical", "--concurrency", "1")
+    process = await asyncio.create_subprocess_exec(
+        str(envoy),
+        *options,
+        *("--config-path", str(config)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     try:
-        async with asyncio.timeout(limit):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        return (Problem(NO_ANSWER, (), f"Envoy did not check this within {limit:g} s"),)
+        output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return () if process.returncode == 0 else (refusal(output.decode(errors="replace"), str(config)),)
+    return None if process.returncode == 0 else cleaned(output.decode(errors="replace"))
 
 
-def refusal(output: str, config: str) -> Problem:
-    return Problem(REFUSED, (), output)
+def cleaned(output: str) -> str:
+    """The message without time, file and line of Envoy's source, and without our temporary file's name."""
+    found = re.search(r"error initializing configuration '[^']*': (.*)", output, re.DOTALL)
+    text = found[1] if found else output
+    return text.strip() or "it gave no reason"
+
+
+async def place(messages: tuple[Message, ...], envoy: Path, limit: float) -> PathInDocument:
+    """Where in the document the error lies; the whole of it when that cannot be found within `limit` seconds."""
+    try:
+        async with asyncio.timeout(limit):
+            for suspects in SUSPECTS:
+                if await refusal(suspects.only(messages, ()), envoy) is None:
+                    return await culprit(suspects, messages, envoy)
+    except (TimeoutError, OSError):
+        pass
+    return ()
+
+
+async def culprit(suspects: Suspects, messages: tuple[Message, ...], envoy: Path) -> PathInDocument:
+    """Halves the suspects until one is left; nothing if that one alone is accepted."""
+    names = suspects.names(messages)
+    while len(names) > 1:
+        half = names[: len(names) // 2]
+        refused = await refusal(suspects.only(messages, frozenset(half)), envoy)
+        names = half if refused is not None else names[len(half) :]
+    if not names or await refusal(suspects.only(messages, frozenset(names)), envoy) is None:
+        return ()
+    return suspects.path(names[0]) or ()
 
 
 def find_envoy() -> Path | None:

@@ -17,7 +17,7 @@ from xds_server.compiler.inline import bootstrap
 from xds_server.validate import find_envoy
 
 KEY = b"0123456789abcdef0123456789abcdef"
-OPTIONS = ("--use-dynamic-base-id", "--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1", "-l", "warning")
+OPTIONS = ("--use-dynamic-base-id", "--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1", "-l", "warn")
 SECRETS: dict[str, Secret] = {"acme-key": HmacKey(KEY), "other-key": HmacKey(KEY[::-1])}
 
 
@@ -62,12 +62,12 @@ class RunningGateway:
             found["authorization"] = f"Bearer {token}"
         return self.client.request(method, path, headers=found)
 
-    def raw(self, target: bytes, host: bytes = b"localhost", listener: str | None = None) -> bytes:
-        """The answer to a request whose target is sent as it is."""
-        port = self.ports[listener] if listener else next(iter(self.ports.values()))
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            connection.sendall(b"GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % (target, host))
-            return b"".join(iter(lambda: connection.recv(65536), b""))
+    def raw(self, target: bytes, host: bytes = b"localhost") -> int:
+        """The status of the answer to a request whose target and host are sent as they are."""
+        with socket.create_connection(("127.0.0.1", next(iter(self.ports.values()))), timeout=20) as connection:
+            connection.sendall(b"GET %s HTTP/1.1\r\nhost: %s\r\n\r\n" % (target, host))
+            with connection.makefile("rb") as answer:
+                return int(answer.readline().split(b" ", 2)[1])
 
     def close(self) -> None:
         self.client.close()

@@ -57,7 +57,7 @@ def forward(context: Context, route: ResolvedRoute, backends: tuple[Backend, ...
 def check_upstream(context: Context, name: str, index: int) -> None:
     """Envoy would send to a cluster that it does not have, and answer 503."""
     if name in context.closed_upstreams:
-        raise ClosedError(name)
+        raise ClosedError(context.closed_upstreams[name])
     if name not in context.gateway.upstreams:
         raise CompileError(f"there is no upstream {name!r}", "backends", index, "upstream")
 

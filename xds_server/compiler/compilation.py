@@ -1,8 +1,7 @@
 """One compilation: the whole document to Envoy's resources, each object by itself."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain as chain_of
 
 from google.protobuf.message import Message
 
@@ -32,10 +31,9 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     findings = Findings(strict)
     context = Context(gateway, settings, secrets, resolve(gateway))
     context = replace(context, closed_providers=closed_providers(context, findings))
-    by_upstream = dict(upstreams(context, findings))
-    context = replace(context, closed_upstreams=frozenset(gateway.upstreams) - set(by_upstream))
-    messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context)]
-    messages += chain_of.from_iterable(by_upstream.values())
+    by_upstream, closed_upstreams = upstreams(context, findings)
+    context = replace(context, closed_upstreams=closed_upstreams)
+    messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream]
     messages += tls.secrets(context, findings)
     messages += chain.extensions(context)
     messages += (found for name in gateway.listeners if (found := listeners.listener(context, findings, name)))
@@ -43,22 +41,24 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     return Compiled(tuple(messages), tuple(findings.problems))
 
 
-def closed_providers(context: Context, findings: Findings) -> frozenset[str]:
-    """The JWT providers whose keys are missing or unusable, each with its problem."""
-    closed = set()
+def closed_providers(context: Context, findings: Findings) -> dict[str, str]:
+    """The JWT providers whose keys are missing or unusable, each with the code of its problem."""
+    closed = {}
     for name in context.gateway.jwt_providers:
         try:
             jwt_authn.provider(context, name)
         except Exception as error:
-            findings.add(("jwt_providers", name), error)
-            closed.add(name)
-    return frozenset(closed)
+            closed[name] = findings.add(("jwt_providers", name), error)
+    return closed
 
 
-def upstreams(context: Context, findings: Findings) -> Iterator[tuple[str, tuple[Message, ...]]]:
-    """Each upstream's messages by its name, without those that cannot be compiled."""
+def upstreams(context: Context, findings: Findings) -> tuple[list[Message], dict[str, str]]:
+    """The messages of all upstreams; and those that cannot be compiled, each with the code of its problem."""
+    messages: list[Message] = []
+    closed = {}
     for name in context.gateway.upstreams:
         try:
-            yield name, tuple(clusters.upstream(context, name))
+            messages += tuple(clusters.upstream(context, name))
         except Exception as error:
-            findings.add(("upstreams", name), error)
+            closed[name] = findings.add(("upstreams", name), error)
+    return messages, closed

@@ -19,16 +19,16 @@ T = TypeVar("T")
 class Context:
     """One compilation.
 
-    `routes`: all of the document, in the order Envoy must try them. `closed_*`: objects that could not be compiled;
-    what needs them is closed too.
+    `routes`: all of the document, in the order Envoy must try them. `closed_*`: objects that could not be compiled,
+    with the code of the problem; what needs them is closed too.
     """
 
     gateway: Gateway
     settings: Settings
     secrets: Mapping[str, Secret]
     routes: tuple[ResolvedRoute, ...] = ()
-    closed_providers: frozenset[str] = frozenset()
-    closed_upstreams: frozenset[str] = frozenset()
+    closed_providers: Mapping[str, str] = field(default_factory=dict)
+    closed_upstreams: Mapping[str, str] = field(default_factory=dict)
     _made: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, build: Callable[[], T]) -> T:

@@ -10,4 +10,8 @@ class CompileError(Exception):
 
 
 class ClosedError(Exception):
-    """This object is closed because another one is; the problem is reported there."""
+    """This object is closed because another one is; the problem, of this `code`, is reported there."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code

@@ -100,15 +100,16 @@ class RouteCompiler:
         """What cannot be compiled answers 500, alone."""
         try:
             return tuple(self._compile(route))
-        except ClosedError:
-            return tuple(self._closed(route, "GW602"))
+        except ClosedError as error:
+            return tuple(self._closed(route, error.code))
         except Exception as error:
             return tuple(self._closed(route, self.findings.add(route.path, error)))
 
     def _compile(self, route: ResolvedRoute) -> Iterator[Route]:
         identity = identify(self.context, route)
-        if self.context.closed_providers.intersection(identity.providers):
-            raise ClosedError(route.full_name)
+        for provider in identity.providers:
+            if provider in self.context.closed_providers:
+                raise ClosedError(self.context.closed_providers[provider])
         whole = self._route(route, chain.route_configs(self.context, RouteSpec(identity, route)))
         for match in route_matches(route.match):
             if route.cors is not None and route.route.backends is None:

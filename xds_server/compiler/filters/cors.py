@@ -59,7 +59,7 @@ def origin(text: str) -> StringMatcher:
 
 
 def answers(cors: Cors) -> Iterator[tuple[HeaderMatcher, list[HeaderValueOption]]]:
-    """For routes that answer themselves, which the filter passes over: each allowed origin, and what it must be told."""
+    """For routes that answer themselves, which the filter passes over: each allowed origin, and what it is told."""
     exposed = ", ".join(cors.expose_headers)
     told = {"access-control-allow-origin": "%REQ(ORIGIN)%", "vary": "origin"}
     told |= {"access-control-allow-credentials": "true"} if cors.allow_credentials else {}

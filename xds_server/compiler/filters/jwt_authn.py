@@ -53,7 +53,7 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
 
 def extend(context: Context) -> TypedExtensionConfig:
     """All providers and every requirement that a route names. Envoy does not check those: an unknown one is a 403."""
-    names = sorted(set(context.gateway.jwt_providers) - context.closed_providers)
+    names = sorted(set(context.gateway.jwt_providers) - set(context.closed_providers))
     identities = sorted(used_identities(context), key=lambda identity: identity.requirement)
     config = JwtAuthentication(
         providers={name: provider(context, name) for name in names},
@@ -77,7 +77,7 @@ def used_identities(context: Context) -> set[Identity]:
             identity = identify(context, route)
         except CompileError:
             continue  # that route is closed, and reported where it is compiled
-        if identity.requirement and not context.closed_providers.intersection(identity.providers):
+        if identity.requirement and context.closed_providers.keys().isdisjoint(identity.providers):
             found[identity.requirement] = identity
     return set(found.values())
 

@@ -1,0 +1,59 @@
+"""Golden cases: a folder with `in.yaml` and what the compiler makes of it, a file for each type of resource."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+from gateway.model import Gateway, decode
+from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, Secret, Settings, compile  # noqa: A004
+
+CASES = Path(__file__).parent / "cases"
+TLS = Path(__file__).parent / "tls"
+NAMES = tuple(sorted(path.parent.name for path in CASES.glob("*/in.yaml")))
+FILES = {
+    "Listener": "listeners.yaml",
+    "RouteConfiguration": "routes.yaml",
+    "Cluster": "clusters.yaml",
+    "ClusterLoadAssignment": "endpoints.yaml",
+    "TypedExtensionConfig": "extensions.yaml",
+    "Secret": "secrets.yaml",
+}
+SITE = Certificate((TLS / "site.pem").read_bytes(), (TLS / "site.key").read_bytes())
+SECRETS: Mapping[str, Secret] = {
+    "acme-key": HmacKey(b"0123456789abcdef0123456789abcdef"),
+    "site": SITE,
+    "site-default": SITE,
+    "mismatched": Certificate((TLS / "site.pem").read_bytes(), (TLS / "other.key").read_bytes()),
+    "ca": CaBundle((TLS / "ca.pem").read_bytes()),
+}
+SETTINGS = Settings(decisions=(("127.0.0.1", 9800),))
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def gateway(name: str) -> Gateway:
+    return decode(yaml.safe_load((CASES / name / "in.yaml").read_text()))
+
+
+def compiled(name: str) -> Compiled:
+    return compile(gateway(name), SETTINGS, SECRETS, strict=True)
+
+
+def expected_files(found: Compiled) -> dict[str, str]:
+    """What the folder of a case must hold beside `in.yaml`."""
+    files = {file: rendered(m for m in found.messages if type(m).__name__ == kind) for kind, file in FILES.items()}
+    problems = [f"{p.severity}[{p.code}] {'.'.join(map(str, p.path))}: {p.message}\n" for p in found.problems]
+    files["problems.txt"] = "".join(problems)
+    return {name: text for name, text in files.items() if text}
+
+
+def rendered(messages: Iterator[Message]) -> str:
+    found = [json.loads(MessageToJson(message, preserving_proto_field_name=True)) for message in messages]
+    return yaml.dump(found, Dumper=_Dumper, sort_keys=True, width=160, allow_unicode=True) if found else ""
