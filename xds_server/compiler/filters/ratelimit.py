@@ -132,7 +132,7 @@ def first_claim(providers: tuple[str, ...], path: tuple[str, ...]) -> str:
         place = f"metadata.filter_metadata['{JWT_NAMESPACE}']"
         present = [f"'{JWT_NAMESPACE}' in metadata.filter_metadata"]
         for key in (provider, *path):
-            present.append(f"'{key}' in {place}")
+            present.append(f"type({place}) == map && '{key}' in {place}")  # an error would drop the descriptor
             place += f"['{key}']"
         expression = f"{' && '.join(present)} && type({place}) == string ? {place} : ({expression})"
     return expression
