@@ -31,11 +31,12 @@ class RunningGateway:
         upstreams: Mapping[str, int],
         secrets: Mapping[str, Secret] = SECRETS,
         decisions: tuple[tuple[str, int], ...] = (),
+        ports: Mapping[str, int] | None = None,
     ) -> None:
         for word, port in upstreams.items():
             document = document.replace(word, str(port))
         gateway = decode(yaml.safe_load(document))
-        self.ports = {name: free_port() for name in gateway.listeners}
+        self.ports = {name: free_port() for name in gateway.listeners} | dict(ports or {})
         settings = Settings(listener_ports=self.ports, decisions=decisions)
         self.compiled = compile(gateway, settings, secrets, strict=True)
         admin = free_port()

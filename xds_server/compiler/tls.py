@@ -54,7 +54,10 @@ def upstream(context: Context, name: str, spec: UpstreamTls, protocols: tuple[st
         raise CompileError(f"the secret store has no CA bundle {spec.ca_secret!r}", "tls", "ca_secret", code="GW602")
     name_matches = SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=exact(spec.sni))
     common = CommonTlsContext(
-        tls_params=TlsParameters(tls_minimum_protocol_version=TlsParameters.TLSv1_2),
+        tls_params=TlsParameters(
+            tls_minimum_protocol_version=TlsParameters.TLSv1_2,
+            tls_maximum_protocol_version=TlsParameters.TLSv1_3,  # Envoy as a client stops at 1.2 by default
+        ),
         alpn_protocols=protocols,
         combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
             default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=[name_matches]),
