@@ -1,6 +1,7 @@
 """Where the parts of each service are made and joined: the composition roots, run by `gwctl serve`."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -184,6 +185,14 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
+
+
+def prepare_process() -> None:
+    """Before grpc is imported: its fork handlers crash a child between fork and exec once a server runs.
+
+    The gate starts an Envoy for each revision, and a child of uvloop's is forked.
+    """
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

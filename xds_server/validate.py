@@ -7,6 +7,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -34,6 +35,10 @@ NO_ANSWER: Final = "GW702"
 ENVIRONMENT: Final = "TOLLHOUSE_ENVOY"
 
 
+class Died(Exception):  # noqa: N818 - what happened to Envoy
+    """Envoy was ended by a signal, so it said nothing about the resources."""
+
+
 async def validate(
     messages: Iterable[Message],
     envoy: Path,
@@ -52,6 +57,8 @@ async def validate(
         return (Problem(NO_ANSWER, (), f"Envoy did not check this within {timeout:g} s"),)
     except OSError as error:
         return (Problem(NO_ANSWER, (), f"Envoy could not be started to check this: {error.strerror}"),)
+    except Died as died:
+        return (Problem(NO_ANSWER, (), f"Envoy ended by {died} while it checked this"),)
     if message is None:
         return ()
     return (Problem(REFUSED, await place(found, envoy, timeout), f"Envoy refuses this: {message}"),)
@@ -84,6 +91,8 @@ async def run(envoy: Path, config: Path) -> str | None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode is not None and process.returncode < 0:
+        raise Died(signal.Signals(-process.returncode).name)
     return None if process.returncode == 0 else cleaned(output.decode(errors="replace"))
 
 
@@ -101,7 +110,7 @@ async def place(messages: tuple[Message, ...], envoy: Path, limit: float) -> Pat
             for suspects in SUSPECTS:
                 if await refusal(suspects.only(messages, ()), envoy) is None:
                     return await culprit(suspects, messages, envoy)
-    except (TimeoutError, OSError):
+    except (TimeoutError, OSError, Died):
         pass
     return ()
 

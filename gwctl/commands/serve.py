@@ -41,6 +41,7 @@ insecure_plaintext = _option(
 @_option("--log-level", "TOLLHOUSE_LOG_LEVEL", type=click.Choice(logs.LEVELS), default="info")
 def group(log_format: str, log_level: str) -> None:
     """Run one service of the gateway in the foreground, until SIGTERM."""
+    serve.prepare_process()
     logs.configure(log_format, log_level)
 
 
