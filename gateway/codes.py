@@ -1,7 +1,7 @@
 """The registry of problem codes: stable numbers that scripts may rely on and operators can look up.
 
 GW0xx the text, GW1xx the words, GW2xx how the parts fit together, GW3xx who may call and how much, GW4xx owners.
-GW5xx are Envoy's own refusals and GW6xx the compiler's; they are told where they arise, in `xds_server`.
+GW6xx are the compiler's and GW7xx Envoy's own refusals; they are told where they arise, in `xds_server`.
 """
 
 from dataclasses import dataclass

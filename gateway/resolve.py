@@ -93,6 +93,7 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
     retry: Literal["none"] | Retry | None = first(level.retry for level in levels)
     cors: Literal["none"] | Cors | None = first(level.cors for level in levels)
     authorization = tuple(a for a in (module.authorization, route.authorization) if a is not None)
+    request = first(t.request for t in timeouts) or DEFAULT_REQUEST_TIMEOUT
     return ResolvedRoute(
         module=module_name,
         name=route_name,
@@ -104,8 +105,9 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
         authentication=first((route.authentication, module.authentication)) or NOBODY,
         authorization=authorization[-1:],
         timeouts=ResolvedTimeouts(
-            request=first(t.request for t in timeouts) or DEFAULT_REQUEST_TIMEOUT,
-            idle=first(t.idle for t in timeouts) or DEFAULT_IDLE_TIMEOUT,
+            request=request,
+            # Who gives a request five minutes does not want it cut off after one without a byte.
+            idle=first(t.idle for t in timeouts) or max(DEFAULT_IDLE_TIMEOUT, request),
         ),
         retry=None if retry == "none" else retry,
         retry_inherited=route.retry is None,
