@@ -76,16 +76,16 @@ class NodeRow:
 
 
 class _Wait:
-    """One waiter for a snapshot: the live streams that are behind it."""
+    """One waiter for a snapshot or revision: the live streams that are behind it."""
 
-    def __init__(self, snapshot: Snapshot, rows: Iterable[NodeRow]) -> None:
-        self.snapshot = snapshot
+    def __init__(self, target: Snapshot | int, rows: Iterable[NodeRow]) -> None:
+        self.target = target
         self.done = asyncio.Event()
-        self.behind = {row.stream for row in rows if not row.synced(snapshot)}
+        self.behind = {row.stream for row in rows if not row.synced(target)}
         self._check()
 
     def see(self, row: NodeRow) -> None:
-        if row.connected and not row.synced(self.snapshot):
+        if row.connected and not row.synced(self.target):
             self.behind.add(row.stream)
             self.done.clear()
         else:
@@ -127,18 +127,19 @@ class Board:
         """The connected nodes that have not."""
         return tuple(row for row in self._live.values() if not row.synced(target))
 
-    async def converged(self, snapshot: Snapshot, timeout: float) -> tuple[NodeRow, ...]:  # noqa: ASYNC109 - part of the result
+    async def converged(self, target: Snapshot | int, timeout: float) -> tuple[NodeRow, ...]:  # noqa: ASYNC109 - part of the result
         """Wait until no connected node is behind; those that still are after `timeout` seconds."""
-        wait = _Wait(snapshot, self._live.values())
+        wait = _Wait(target, self._live.values())
         self._waits.add(wait)
         try:
             async with asyncio.timeout(timeout):
-                await wait.done.wait()
+                while wait.behind:  # one more may have connected before this task came to run
+                    await wait.done.wait()
         except TimeoutError:
             pass
         finally:
             self._waits.discard(wait)
-        return self.behind(snapshot)
+        return tuple(self._live[stream] for stream in sorted(wait.behind))
 
     def connect(self, node_id: str, cluster: str, build: str, mode: Mode, peer: str = "") -> NodeRow:
         now = self._clock()

@@ -49,9 +49,9 @@ class Hub:
                 slot.clear()
         return self._snapshot
 
-    async def converged(self, snapshot: Snapshot, timeout: float) -> tuple[NodeRow, ...]:  # noqa: ASYNC109
-        """Wait until every connected node has acknowledged `snapshot`; those still behind after `timeout` seconds."""
-        return await self.board.converged(snapshot, timeout)
+    async def converged(self, target: Snapshot | int, timeout: float) -> tuple[NodeRow, ...]:  # noqa: ASYNC109
+        """Wait until every connected node has has `target`; those still behind after `timeout` seconds."""
+        return await self.board.converged(target, timeout)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have every ACK and NACK told to `listener`; the result ends that."""

@@ -75,7 +75,7 @@ class Substream:
     def doubt(self, names: Iterable[str]) -> None:
         """These must go out again, changed or not (statements 20, 37, 49)."""
         for name in names:
-            self.refused.pop(name, None)
+            self._pardon(name)
             if name in self.held:
                 self.held[name] = UNSURE
                 self._in_sync_at = None
@@ -84,8 +84,7 @@ class Substream:
         """The client has no interest in these any more; a later subscription starts afresh (statement 27)."""
         for name in list(names):
             self.held.pop(name, None)
-            if self.refused.pop(name, None) is not None:
-                self._reopened = True
+            self._pardon(name)
 
     def settle(self, nonce: str, error: Status | None) -> tuple[Event, ...]:
         """Close the outstanding response if the request speaks of it (statements 7 to 9)."""
@@ -161,8 +160,11 @@ class Substream:
         for name, version in list(self.refused.items()):
             resource = wanted.get(name)
             if version != (resource.version if resource else UNSURE):
-                del self.refused[name]
-                self._reopened = True
+                self._pardon(name)
+
+    def _pardon(self, name: str) -> None:
+        if self.refused.pop(name, None) is not None:
+            self._reopened = True
 
     def _updates(self, wanted: Mapping[str, Resource]) -> Changes:
         held = self.held
