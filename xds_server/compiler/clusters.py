@@ -143,6 +143,9 @@ def health_checks(spec: StaticUpstream | DnsUpstream) -> list[HealthCheck]:
         HealthCheck(
             timeout=duration(max(1, check.timeout)),
             interval=duration(max(1, check.interval)),
+            # Envoy's minute without traffic would leave a service that came up late out for as long: requests that
+            # find no healthy endpoint are no traffic to it.
+            no_traffic_interval=duration(max(1, check.interval)),
             healthy_threshold=uint32(check.healthy_threshold),
             unhealthy_threshold=uint32(check.unhealthy_threshold),
             http_health_check=HealthCheck.HttpHealthCheck(

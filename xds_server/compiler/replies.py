@@ -1,6 +1,7 @@
 """Local replies: every error that Envoy itself answers is a problem detail (RFC 9457) with the request's id.
 
 Where Envoy's own words would tell strangers about upstreams (502, 503, 504), ours stand instead.
+A request that Envoy refuses while still parsing it (400) has no id yet: there `request_id` is null.
 """
 
 from http import HTTPStatus
