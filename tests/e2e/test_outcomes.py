@@ -11,6 +11,7 @@ import pytest
 from tests.support import tokens
 from tests.support.gateway import until
 from tests.support.lab import Lab
+from tests.support.upstream import Upstream
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:
@@ -233,6 +234,12 @@ def test_503_at_once_when_health_checks_fail(lab: Lab) -> None:
     after = lab.envoy_stats("cluster.checked.upstream_cx_(total|none_healthy)")
     none_healthy, connections = "cluster.checked.upstream_cx_none_healthy", "cluster.checked.upstream_cx_total"
     assert (after[none_healthy], after[connections]) == (before[none_healthy] + 1, before[connections])
+
+
+def test_a_service_that_comes_up_late_is_found_by_its_health_check(lab: Lab) -> None:
+    with Upstream(port=lab.dead):
+        until(lambda: lab.gateway.get("/checked/1").status_code == 200, seconds=10)
+    until(lambda: lab.gateway.get("/checked/1").status_code == 503, seconds=10)
 
 
 def test_503_at_once_when_the_circuit_breaker_is_full(lab: Lab) -> None:

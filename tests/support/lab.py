@@ -21,6 +21,7 @@ class Lab:
     gateway: Gateway
     echo: Upstream
     fragile: Upstream
+    dead: int  # a port that nobody listens on
     keys: dict[str, tokens.Signer]
     hs256: bytes
     file: Path
@@ -58,12 +59,13 @@ def start(directory: Path, *options: str) -> Iterator[Lab]:
     (store / "lab-hs").write_bytes(hs256)
     keys = tokens.signing_keys()
     with Upstream() as echo, Upstream(status=503) as fragile:
-        names = {"ECHO": echo.port, "FRAGILE": fragile.port, "DEAD": free_port(), "JWKS": tokens.key_set(keys)}
+        dead = free_port()
+        names = {"ECHO": echo.port, "FRAGILE": fragile.port, "DEAD": dead, "JWKS": tokens.key_set(keys)}
         file = directory / "routes.yaml"
         file.write_text(string.Template(DOCUMENT.read_text()).substitute(names))
         gateway = Gateway(directory / "state", file, options=("--no-demo", *options))
         try:
             until(lambda: gateway.get("/ping").status_code == 200, what="/ping answers")
-            yield Lab(gateway, echo, fragile, keys, hs256, file)
+            yield Lab(gateway, echo, fragile, dead, keys, hs256, file)
         finally:
             gateway.close()

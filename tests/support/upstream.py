@@ -4,7 +4,9 @@ GET /any?status=503      answers with that status
 GET /any?delay=2.5       waits that many seconds first
 """
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +56,7 @@ class Upstream(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Echo)
         self.status = status
         self.seen: list[dict[str, Any]] = []
+        self._connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -61,10 +64,19 @@ class Upstream(ThreadingHTTPServer):
     def port(self) -> int:
         return int(self.server_address[1])
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self._connections.append(connection)
+        return connection, address
+
     def close(self) -> None:
+        """Like a process that ended: open connections end too."""
         self.shutdown()
         self.server_close()
         self._thread.join()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
