@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Mapping
+from http.client import HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,8 +68,10 @@ class RunningGateway:
         """The status of the answer to a request whose target and host are sent as they are."""
         with socket.create_connection(("127.0.0.1", next(iter(self.ports.values()))), timeout=20) as connection:
             connection.sendall(b"GET %s HTTP/1.1\r\nhost: %s\r\n\r\n" % (target, host))
-            with connection.makefile("rb") as answer:
-                return int(answer.readline().split(b" ", 2)[1])
+            with HTTPResponse(connection) as answer:
+                answer.begin()
+                answer.read()  # hanging up earlier would make Envoy cut off the upstream, and the next request with it
+                return answer.status
 
     def close(self) -> None:
         self.client.close()

@@ -27,9 +27,11 @@ def echo() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, echo: Upstream) -> Iterator[RunningGateway]:
     document = (Path(__file__).parent / "native.yaml").read_text()
-    upstreams = {"ECHO": echo.port, "DOWN": free_port()}
-    with RunningGateway(tmp_path_factory.mktemp("native"), document, upstreams) as running:
-        yield running
+    directory = tmp_path_factory.mktemp("native")
+    with Upstream() as slow:  # its own, because what it sees it records late
+        upstreams = {"ECHO": echo.port, "SLOW": slow.port, "DOWN": free_port()}
+        with RunningGateway(directory, document, upstreams) as running:
+            yield running
 
 
 def token(key: bytes = KEY, **more: Any) -> str:
