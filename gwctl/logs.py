@@ -1,14 +1,28 @@
 """Logs of the services: structlog on standard error, JSON unless it is a terminal; the standard library's go along."""
 
+import io
 import logging
 import sys
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
 FORMATS: Final = ("auto", "json", "console")
 LEVELS: Final = ("debug", "info", "warning", "error")
 QUIET: Final = ("uvicorn.access", "uvicorn.error", "alembic", "httpx", "httpcore", "asyncio")
+
+
+class _Stderr(io.TextIOBase):
+    """Whatever standard error is when something is written: loggers are kept for ever, streams may not be."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_STDERR: Final = _Stderr()
 
 
 def configure(style: str = "auto", level: str = "info") -> None:
@@ -27,14 +41,14 @@ def configure(style: str = "auto", level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.StackInfoRenderer(), *last],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _STDERR)),
         cache_logger_on_first_use=True,
     )
     _standard_library(shared, last, level)
 
 
 def _standard_library(shared: list[Any], last: list[Any], level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_STDERR)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],

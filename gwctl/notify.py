@@ -37,3 +37,8 @@ class Listener:
             while True:
                 self._heard.update(self._socket.recv(4096).decode(errors="replace").splitlines())
         return state in self._heard
+
+    def close(self) -> None:
+        self._socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)  # noqa: PTH108

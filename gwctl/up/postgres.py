@@ -58,6 +58,8 @@ class Postgres:
 
     def spawn(self) -> None:
         """Makes the data directory the first time (about 1 s), starts the server and does not wait for it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        open_way(self.directory, binaries())
         self._initialise()
         if self._process is None:
             self._process = Process(
@@ -117,11 +119,9 @@ class Postgres:
             self._sockets()
             return
         fresh = self.directory / "data.new"
-        self.directory.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         give_to_server(fresh)
-        open_way(self.directory, binaries())
         _run("initdb", "-D", str(fresh), "-U", ROLE, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
         _run("postgres", "--single", "-D", str(fresh), "postgres", text=f"CREATE DATABASE {DATABASE}\n")
         fresh.rename(self.data)

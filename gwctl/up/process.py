@@ -53,6 +53,7 @@ class Process:
     stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
     death_signal: signal.Signals = signal.SIGKILL
     _child: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    _asked: bool = field(default=False, init=False, repr=False)
 
     @property
     def pid(self) -> int | None:
@@ -69,6 +70,7 @@ class Process:
         if self.pid is not None:
             return
         user = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
+        self._asked = False
         with open_log(self.log) as log:
             self._child = subprocess.Popen(
                 [*self.command],
@@ -95,25 +97,27 @@ class Process:
         self.wait_ready(timeout)
 
     def ask_to_stop(self) -> None:
-        """The first stop signal, without waiting."""
-        if self._child is not None:
+        """The first stop signal, without waiting; once only, since many take a second one for impatience."""
+        if self._child is not None and not self._asked:
+            self._asked = True
             self._child.send_signal(self.stop_signals[0])
 
     def stop(self, timeout: float = 10.0) -> None:
         """Asks with each of the stop signals in turn, waiting `timeout` seconds after each, then kills. Idempotent."""
-        for how in self.stop_signals:
+        self.ask_to_stop()
+        for how in (None, *self.stop_signals[1:], signal.SIGKILL):
             if self._signal(how, timeout):
                 return
-        self.kill9()
 
     def kill9(self) -> None:
         self._signal(signal.SIGKILL, 10.0)
 
-    def _signal(self, how: signal.Signals, timeout: float) -> bool:
-        """Whether it has ended."""
+    def _signal(self, how: signal.Signals | None, timeout: float) -> bool:
+        """Whether it has ended, `timeout` seconds after it was sent that."""
         if self._child is None:
             return True
-        self._child.send_signal(how)  # does nothing to a child that was reaped: a reused pid is safe
+        if how is not None:
+            self._child.send_signal(how)  # does nothing to a child that was reaped: a reused pid is safe
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout)
         return self._child.poll() is not None
