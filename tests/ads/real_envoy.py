@@ -5,7 +5,7 @@ import json
 import socket
 import sysconfig
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,9 +172,10 @@ class Envoy:
         try:
             async with asyncio.timeout(15):
                 while True:
-                    answer = await self.get(path)
-                    if answer.status_code == status and text in (None, answer.text):
-                        return
+                    with suppress(httpx.ConnectError):  # a listener is listed before it listens
+                        answer = await self.get(path)
+                        if answer.status_code == status and text in (None, answer.text):
+                            return
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"{path} still answers {answer}: {answer and answer.text}") from None

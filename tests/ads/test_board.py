@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.ads.dialogue import cluster, routes
 from xds_server.ads.board import GONE_FOR, Board, NodeRow
@@ -174,6 +175,20 @@ async def test_the_newest_snapshot_wins_and_slots_are_given_back() -> None:
     hub.publish(ONE)
     assert not slot.is_set()
     assert await hub.published() is ONE
+
+
+def test_a_failing_listener_harms_nobody() -> None:
+    hub, heard = Hub(), []
+
+    def fail(node: NodeRow, event: object) -> None:
+        raise OSError("disk full")
+
+    hub.listen(fail)
+    hub.listen(lambda node, event: heard.append(event))
+    with capture_logs() as logs:
+        hub.tell(connect(hub.board), Acked(ROUTES, "v", "1"))
+    assert len(heard) == 1
+    assert logs[0]["log_level"] == "error"
 
 
 def test_listeners_hear_events_until_they_end() -> None:

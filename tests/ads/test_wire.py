@@ -5,10 +5,10 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
 from google.protobuf.any_pb2 import Any
 
-from tests.ads.dialogue import cluster, routes
+from tests.ads.dialogue import MAKERS, cluster, routes
 from xds_server.ads import wire
 from xds_server.ads.events import Send
-from xds_server.resources import CLUSTER, ROUTES, Resource, Snapshot
+from xds_server.resources import CLUSTER, NAME_FIELD, ROUTES, Resource, Snapshot
 
 
 def send(nonce: str, *messages: object, type_url: str = ROUTES, removed: tuple[str, ...] = ()) -> Send:
@@ -44,6 +44,16 @@ def test_one_content_is_serialised_once_for_all_streams(encoder: type[wire.Encod
     parts = [encode(send(f"s{i}-1", routes("a"))) for i in range(50)]
     assert encode.encoded == 1
     assert len(set(parts)) == 50
+
+
+@pytest.mark.parametrize("type_url", list(MAKERS))
+def test_s32_the_name_in_a_response_is_the_resources_own(type_url: str) -> None:
+    s = send("n", MAKERS[type_url]("own/name"), type_url=type_url)
+    (resource,) = DeltaDiscoveryResponse.FromString(wire.delta_encoder()(s)).resources
+    assert resource.name == "own/name"
+    message = MAKERS[type_url]("")
+    assert resource.resource.Unpack(message)
+    assert getattr(message, NAME_FIELD.get(type_url, "name")) == "own/name"
 
 
 def test_names_contents_and_removals_are_told_apart() -> None:

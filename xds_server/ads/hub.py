@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from xds_server.ads.board import Board, NodeRow
 from xds_server.ads.events import Acked, Nacked
 from xds_server.resources import Snapshot
+
+log = structlog.get_logger(__name__)
 
 Listener = Callable[[NodeRow, Acked | Nacked], None]
 """Called on the loop with the row as it is after the event; must not block."""
@@ -60,4 +64,7 @@ class Hub:
 
     def tell(self, row: NodeRow, event: Acked | Nacked) -> None:
         for listener in tuple(self._listeners):
-            listener(row, event)
+            try:
+                listener(row, event)
+            except Exception:  # what others do with the news must not end the node's stream
+                log.exception("a listener to xDS events failed", node=row.id)

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.hub import Hub
 from xds_server.ads.metrics import AdsMetrics
-from xds_server.ads.servicer import Call, Ended, Pace, status
+from xds_server.ads.servicer import Call, Ended, Pace, first_of, status
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.stream import Limits
 from xds_server.ads.wire import Encoder, delta_encoder, sotw_encoder
@@ -39,6 +39,9 @@ SERVICES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     }
 )
 """Service to the suffix of its Stream… and Delta… methods and the type that it implies. Fetch… is not offered."""
+
+STREAMS_PER_SECOND: Final = 200
+"""How many streams a stopping server ends in a second."""
 
 OPTIONS: Final = (
     # Two processes on one port would split the streams between them silently; the second one must fail instead.
@@ -68,19 +71,37 @@ def stream_age(max_age: float, uniform: Callable[[float, float], float] = random
     return max_age * uniform(0.8, 1.2)
 
 
+class Closing:
+    """The end of a server: its streams end one by one, so that their nodes do not all arrive elsewhere at once."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self._begun = asyncio.Event()
+        self._spread = 0.0
+
+    def begin(self, grace: float) -> None:
+        self._spread = min(grace / 2, self.streams / STREAMS_PER_SECOND)
+        self._begun.set()
+
+    async def turn(self) -> None:
+        """Wait until it is this stream's turn to end."""
+        await self._begun.wait()
+        await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 - no secret
+
+
 class AdsServer:
     """A running server. `port` is the one it got."""
 
-    def __init__(self, server: Any, checks: Any, port: int, serving: "asyncio.Task[None]", metrics: AdsMetrics) -> None:
+    def __init__(self, server: Any, checks: Any, port: int, closing: Closing, serving: "asyncio.Task[None]") -> None:
         self.port = port
-        self.metrics = metrics
-        self._server, self._checks, self._serving = server, checks, serving
+        self._server, self._checks, self._closing, self._serving = server, checks, closing, serving
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Health first, then GOAWAY: streams have `grace` seconds to end before they are cut."""
+        """Health first, then GOAWAY and the end of every stream; what has not ended after `grace` seconds is cut."""
         self._serving.cancel()
         await asyncio.gather(self._serving, return_exceptions=True)
         await self._checks.enter_graceful_shutdown()
+        self._closing.begin(grace)
         await self._server.stop(grace)
 
 
@@ -102,16 +123,16 @@ async def start(
     options = options or AdsOptions()
     if credentials is None:
         _plaintext(address, insecure_plaintext)
-    metrics = AdsMetrics(registry or CollectorRegistry())
+    metrics, closing = AdsMetrics(registry or CollectorRegistry()), Closing()
     server = grpc.aio.server(options=options.grpc)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    server.add_generic_rpc_handlers(tuple(_handlers(hub, options, metrics)))
+    server.add_generic_rpc_handlers(tuple(_handlers(hub, options, metrics, closing)))
     port = _bind(server, address, credentials)
     await _report(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
     log.info("xds server started", address=address, port=port, tls=credentials is not None)
-    return AdsServer(server, checks, port, asyncio.create_task(_serving(hub, checks)), metrics)
+    return AdsServer(server, checks, port, closing, asyncio.create_task(_serving(hub, checks)))
 
 
 def _bind(server: Any, address: str, credentials: Any) -> int:
@@ -156,13 +177,13 @@ async def _report(checks: Any, state: Any) -> None:
         await checks.set(service, state)
 
 
-def _handlers(hub: Hub, options: AdsOptions, metrics: AdsMetrics) -> list[Any]:
+def _handlers(hub: Hub, options: AdsOptions, metrics: AdsMetrics, closing: Closing) -> list[Any]:
     encoders = {SotwStream: sotw_encoder(), DeltaStream: delta_encoder()}
     handlers = []
     for service, (suffix, implied) in SERVICES.items():
         methods = {
             f"{prefix}{suffix}": grpc.stream_stream_rpc_method_handler(
-                _behaviour(hub, options, metrics, kind, encoders[kind], implied)  # bytes in, bytes out
+                _behaviour(hub, options, metrics, closing, kind, encoders[kind], implied)  # bytes in, bytes out
             )
             for prefix, kind in (("Stream", SotwStream), ("Delta", DeltaStream))
         }
@@ -174,6 +195,7 @@ def _behaviour(
     hub: Hub,
     options: AdsOptions,
     metrics: AdsMetrics,
+    closing: Closing,
     kind: type[SotwStream] | type[DeltaStream],
     encoder: Encoder,
     implied: str,
@@ -182,13 +204,16 @@ def _behaviour(
         machine = kind(f"{secrets.token_hex(4)}-", implied, options.limits)
         call = Call(hub, machine, encoder, metrics, options.pace, context)
         age = stream_age(options.max_age) if options.max_age is not None else None
+        closing.streams += 1
         try:
             async with asyncio.timeout(age):
-                await call.run(requests)
+                await first_of(call.run(requests), closing.turn())
         except TimeoutError:
             log.debug("xds stream reached its age", peer=context.peer())
         except Ended as ended:
             log.warning("xds stream refused", peer=context.peer(), reason=ended.reject.message)
             await context.abort(status(ended.reject), ended.reject.message)
+        finally:
+            closing.streams -= 1
 
     return stream

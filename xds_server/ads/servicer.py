@@ -6,7 +6,7 @@ the newest state when it reads again (statement 58).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,7 +91,7 @@ class Call:
         self._metrics.streams.labels(self.mode).inc()
         try:
             with self._hub.slot() as wake:
-                await _first([self._read(requests, wake), self._write(wake)])
+                await first_of(self._read(requests, wake), self._write(wake))
         finally:
             self._metrics.streams.labels(self.mode).dec()
             if self._stream:
@@ -188,9 +188,9 @@ class Call:
         self._hub.tell(board.row(self._stream), event)
 
 
-async def _first(coroutines: list[Any]) -> None:
+async def first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
     """Run until one ends; whatever happens, all have ended afterwards."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -127,8 +127,8 @@ class AdsStream(Generic[Sub, Request]):
 
     def _referred(self, type_url: str, snapshot: Snapshot) -> bool:
         """Whether something on this stream may still point at a resource of the type that the snapshot has dropped."""
-        referrers = [self.types[url] for url in REFERRERS.get(type_url, ()) if url in self.types]
-        return not all(sub.in_sync(snapshot.types[sub.type_url]) for sub in referrers)
+        in_sync = self.in_sync(snapshot)
+        return not all(in_sync.get(referrer, True) for referrer in REFERRERS.get(type_url, ()))
 
     def _identify(self, node: NodeMessage) -> Reject | None:
         """Only the first request must name the node (statement 1); nobody changes its name on the way."""
