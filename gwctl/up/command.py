@@ -84,7 +84,7 @@ def down(state_dir: Path, output: str) -> None:
     pid = directory.supervisor()
     if pid is not None:
         _stop(directory, pid)
-        directory.state.unlink(missing_ok=True)
+    directory.state.unlink(missing_ok=True)
     stopped = pid is not None
     emit(output, "down", {"stopped": stopped}, lambda: "stopped" if stopped else f"nothing runs in {directory.root}")
 
@@ -123,7 +123,7 @@ def _greet(run: Any) -> None:
 
     out = console()
     out.print(greeting.urls(run.state))
-    if run.plan.sample is not None and not (run.plan.busy or not run.wish.demo):
+    if run.plan.sample is not None:
         api = run.client()
         for what, line in greeting.calls(run.state, run.plan.sample, api):
             out.print(f"\n[bold]{what}[/bold]")

@@ -31,6 +31,7 @@ SETTINGS = {
     "log_min_messages": "warning",
     "log_statement": "none",
 }
+LEFT_OVER = ("still in use", "already exists")  # of an earlier server on its way out
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -76,12 +77,12 @@ class Postgres:
     def start(self, timeout: float = 30.0) -> None:
         """Starts it and waits until it answers. Raises ProcessError.
 
-        After a crash the old sessions may hold the shared memory for another moment: it is tried again then.
+        After a crash the old sessions may hold the directory for another moment: it is tried again then.
         """
         deadline = time.monotonic() + timeout
         self.spawn()
         while not self.ready():
-            if self.pid is None and "still in use" in tail(self.log, 4):
+            if self.pid is None and any(reason in tail(self.log, 4) for reason in LEFT_OVER):
                 time.sleep(0.1)
                 self.spawn()
             if self.pid is None or time.monotonic() > deadline:

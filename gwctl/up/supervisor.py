@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 FIRST_DELAY: Final = 0.1
 LAST_DELAY: Final = 2.0
 STABLE_SECONDS: Final = 10.0  # whoever lived that long starts again without a delay to speak of
-TRIES_AT_START: Final = 3
+TRIES_AT_START: Final = 5  # 3 s: what a run before left may need a moment to be gone
 
 
 class Server(Protocol):

@@ -14,7 +14,7 @@ NODE = Node(id="envoy-7", admin=("127.0.0.1", 19901), xds=("127.0.0.1", 18000), 
 
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
     envoy = packaged("envoy", "_bin/envoy")
-    command = [envoy, "--mode", "validate", "-l", "warning", "--use-dynamic-base-id", "-c", path]
+    command = [str(envoy), "--mode", "validate", "-l", "warning", "--use-dynamic-base-id", "-c", str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -91,11 +91,10 @@ def test_postgres_says_why_it_does_not_start(tmp_path: Path) -> None:
 
 
 def test_valkey_refuses_writes_rather_than_forgetting_counters(store: Valkey) -> None:
-    client = valkey.Valkey.from_url(store.url)
-    assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-    assert client.config_get("port") == {"port": "0"}
+    with valkey.Valkey.from_url(store.url) as client:
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.config_get("port") == {"port": "0"}
     assert store.socket.stat().st_mode & 0o777 == 0o700
-    client.close()
 
 
 def test_valkey_comes_back_empty_at_the_same_url(store: Valkey) -> None:

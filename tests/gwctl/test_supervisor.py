@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -185,7 +186,7 @@ def test_ports_are_handed_out_once_and_never_while_somebody_listens() -> None:
     assert given.any(first) != first
     assert given.take(first) is None
     assert first in ports.RANGE
-    with ports.socket.socket() as taken:
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         number = taken.getsockname()[1]
