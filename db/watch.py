@@ -83,13 +83,12 @@ class _Session:
         self._connection: Connection | None = None
 
     async def heads(self) -> AsyncGenerator[Head]:
-        self._connection = connection = await engines.within(self._patience, self._connect())
+        connection = await engines.within(self._patience, self._connect(), cleanup=self.close)
         # listen, then read: a change between the two is read, one after both is notified
-        await self._bounded(connection, _listen(connection))
+        await self._bounded(connection, self._patience, _listen(connection))
         while True:
-            yield await self._bounded(connection, _read(connection))
-            async for _ in connection.notifies(timeout=self._poll, stop_after=1):
-                pass
+            yield await self._bounded(connection, self._patience, _read(connection))
+            await self._bounded(connection, self._poll + self._patience, _hint(connection, self._poll))
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -97,11 +96,13 @@ class _Session:
 
     async def _connect(self) -> Connection:
         arguments = {**engines.CONNECT_ARGUMENTS, "prepare_threshold": None, "autocommit": True}
-        return await psycopg.AsyncConnection.connect(self._url, **arguments)
+        self._connection = await psycopg.AsyncConnection.connect(self._url, **arguments)
+        return self._connection
 
-    async def _bounded(self, connection: Connection, work: Coroutine[Any, Any, T]) -> T:
+    async def _bounded(self, connection: Connection, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """`work` in a task of its own, so that a cancellation reaches us even when psycopg loses it (Python 3.11)."""
         try:
-            return await engines.within(self._patience, work, cleanup=connection.close)
+            return await engines.within(seconds, work, cleanup=connection.close)
         except (TimeoutError, asyncio.CancelledError):
             self._connection = None  # the abandoned work still uses it and closes it when done
             raise
@@ -109,6 +110,12 @@ class _Session:
 
 async def _listen(connection: Connection) -> None:
     await connection.execute(f"LISTEN {CHANNEL}")
+
+
+async def _hint(connection: Connection, seconds: float) -> None:
+    """Returns at the first notification, or after `seconds` without one."""
+    async for _ in connection.notifies(timeout=seconds, stop_after=1):
+        pass
 
 
 async def _read(connection: Connection) -> Head:

@@ -19,7 +19,7 @@ def differences(connection: Connection) -> list[object]:
 
 
 async def test_several_processes_may_migrate_at_once(databases: Databases) -> None:
-    url = databases.fresh("template1")
+    url = databases.without_tables()
     engine = engines.connect(url)
     assert not await migrate.at_head(engine)
     await asyncio.gather(*(migrate.upgrade(url) for _ in range(4)))
@@ -37,7 +37,9 @@ async def test_migrations_make_the_tables_of_the_code(url: str) -> None:
     await engine.dispose()
 
 
-async def test_a_newer_schema_is_left_alone(url: str) -> None:
+async def test_a_newer_schema_is_left_alone(databases: Databases) -> None:
+    url = databases.without_tables()
+    await migrate.upgrade(url)
     engine = engines.connect(url)
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -107,6 +108,27 @@ async def test_terminated_sessions_miss_nothing(url: str, engine: AsyncEngine) -
         assert watch.connected
     numbers = [head.revision for head in seen]
     assert numbers == sorted(set(numbers)), "strictly increasing"
+
+
+async def test_a_watch_ends_when_cancelled_even_as_news_arrives(url: str, engine: AsyncEngine) -> None:
+    """`asyncio.wait_for` of Python 3.11, which psycopg waits with, can lose a cancellation."""
+    dice = random.Random(3)
+    for round_ in range(40):
+        seen: list[Head] = []
+
+        async def follow(seen: list[Head] = seen) -> None:
+            async with aclosing(HeadWatch(url, poll=60).heads()) as heads:
+                async for head in heads:
+                    seen.append(head)  # noqa: PERF401
+
+        task = asyncio.create_task(follow())
+        await until(lambda seen=seen: seen != [])  # type: ignore[misc]
+        committing = asyncio.create_task(commit(engine, round_))
+        await asyncio.sleep(dice.uniform(0, 0.012))
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done == {task}, "the cancellation was lost"
+        await committing
 
 
 async def test_a_killed_server_is_survived(own_server: Postgres, own_engine: AsyncEngine) -> None:

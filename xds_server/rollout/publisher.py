@@ -117,8 +117,9 @@ class Publisher:
 
     async def _work(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), POLL)
+            with suppress(TimeoutError):  # not `wait_for`: Python 3.11's loses a cancellation that meets the news
+                async with asyncio.timeout(POLL):
+                    await self._news.wait()
             self._news.clear()
             await self._publish_if_new()
 
