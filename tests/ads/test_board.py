@@ -147,6 +147,20 @@ async def test_convergence_is_told_when_the_last_node_has_it(board: Board) -> No
     assert await waiting == ()
 
 
+async def test_convergence_counts_a_node_that_connects_at_the_last_moment(board: Board) -> None:
+    first = connect(board, "a")
+    board.subscribed(first.stream, ROUTES)
+    waiting = asyncio.create_task(board.converged(ONE, 10))
+    await asyncio.sleep(0)
+    take(board, first, ONE)
+    second = connect(board, "b")
+    board.subscribed(second.stream, ROUTES)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    take(board, second, ONE)
+    assert await waiting == ()
+
+
 async def test_convergence_does_not_wait_for_a_node_that_leaves(board: Board) -> None:
     row = connect(board)
     board.subscribed(row.stream, ROUTES)

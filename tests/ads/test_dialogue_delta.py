@@ -130,6 +130,12 @@ def test_s42_a_wildcard_client_that_has_it_all_is_sent_nothing() -> None:
     assert names(send) == ["b"]
 
 
+def test_s42_versions_of_names_that_are_not_subscribed_mean_nothing() -> None:
+    t = DeltaTalk(routes("a"))
+    (send,) = t.ask(ROUTES, "a", versions={"gone": "0123456789abcdef"})
+    assert (names(send), send.removed) == (["a"], ())
+
+
 def test_s42_versions_count_on_the_first_request_only() -> None:
     t = DeltaTalk(routes("a"))
     (send,) = t.ask(ROUTES, "a")

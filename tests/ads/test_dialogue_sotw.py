@@ -57,6 +57,17 @@ def test_s17_a_stale_request_is_not_answered_and_its_names_count_with_the_ack() 
     assert names(answer) == ["b"]
 
 
+def test_s17_a_stale_request_is_not_answered_when_nothing_is_outstanding_either() -> None:
+    t = SotwTalk(routes("a"), routes("b"))
+    (first,) = t.ask(ROUTES, "a")
+    t.ack(first)
+    (second,) = t.publish(routes("a", 1), routes("b"))
+    t.ack(second)
+    assert t.ask(ROUTES, "a", "b", nonce=first.nonce) == []
+    (answer,) = t.ask(ROUTES, "a", "b", nonce=second.nonce)
+    assert names(answer) == ["b"]
+
+
 def test_s17_a_request_sent_before_the_first_response_was_seen_is_stale() -> None:
     t = SotwTalk(routes("a"), routes("b"))
     (first,) = t.ask(ROUTES, "a", nonce="")
@@ -103,7 +114,7 @@ def test_s22_a_star_means_everything() -> None:
     assert names(send) == ["a", "b"]
 
 
-def test_s23_to_s26_wildcard_and_names_then_names_then_nothing() -> None:
+def test_s23_s24_s25_s26_wildcard_and_names_then_names_then_nothing() -> None:
     t = SotwTalk(cluster("a"), cluster("b"))
     (send,) = t.ask(CLUSTER, "*", "a")
     assert names(send) == ["a", "b"]

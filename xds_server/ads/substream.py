@@ -140,17 +140,13 @@ class Substream:
         """
         self._lift(wanted)
         removals = self._removals(wanted)
-        kept = bool(removals) and not self.whole and keep()  # a full set has in it already what must stay
-        if kept:
+        if removals and not self.whole and keep():  # a full set has in it already what must stay
             removals = [name for name in removals if name not in self.held]
         changes = {**self._updates(wanted), **dict.fromkeys(removals)}
         fresh = self.fresh(changes)
         if fresh:
             return changes if self.whole else fresh
-        if not self._reopened:
-            return {}
-        self._reopened = kept
-        return changes
+        return changes if self._reopened else {}
 
     def fresh(self, changes: Changes) -> Changes:
         """Without what was refused as it is."""
