@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,8 +33,11 @@ class ControlApi(FastAPI):
         return schema
 
 
-def create(service: Service, tokens: Tokens) -> FastAPI:
-    """Everything but liveness and readiness needs a bearer token. No pages, and nothing is loaded from elsewhere."""
+def create(service: Service, tokens: Tokens, registry: CollectorRegistry) -> FastAPI:
+    """Everything but liveness and readiness needs a bearer token. No pages, and nothing is loaded from elsewhere.
+
+    `registry`: what `/metrics` shows; the numbers of the service are added to it.
+    """
     app = ControlApi(
         title="Tollhouse control API",
         version=own_version(),
@@ -44,7 +48,8 @@ def create(service: Service, tokens: Tokens) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
-    app.state.registry = metrics.registry(service)
+    registry.register(metrics.ControlPlane(service))
+    app.state.registry = registry
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(ApiError, _api_error)

@@ -12,6 +12,10 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 QUIET: Final = ("uvicorn.access", "uvicorn.error", "alembic", "httpx", "httpcore", "asyncio")
 
 
+WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""A traceback's local variables may be keys and tokens."""
+
+
 class _Stderr(io.TextIOBase):
     """Whatever standard error is when something is written: loggers are kept for ever, streams may not be."""
 
@@ -34,9 +38,9 @@ def configure(style: str = "auto", level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(WITHOUT_LOCALS), structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, structlog.processors.StackInfoRenderer(), *last],

@@ -50,6 +50,8 @@ class ControlPlane:
 
 async def run_control_plane(config: ControlPlane) -> None:
     """Until SIGTERM. Waits for PostgreSQL; what listens is bound before, so that a wrong address fails at once."""
+    from prometheus_client import CollectorRegistry
+
     from admin import app, tokens
     from admin.service import Service
     from db import engine as engines
@@ -76,8 +78,9 @@ async def run_control_plane(config: ControlPlane) -> None:
     hub = Hub()
     publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
     service = Service(engine, publisher, hub, builder, config.pepper)
-    api = _http_server(app.create(service, tokens.Tokens(engine)))
-    xds = await ads.start(hub, str(config.xds), insecure_plaintext=config.insecure_plaintext)
+    registry = CollectorRegistry()
+    api = _http_server(app.create(service, tokens.Tokens(engine), registry))
+    xds = await ads.start(hub, str(config.xds), registry=registry, insecure_plaintext=config.insecure_plaintext)
     following = asyncio.create_task(publisher.run())
     serving = asyncio.create_task(api.serve(sockets=[listening]))
     log.info("control_plane_started", api=str(config.api), xds=str(config.xds))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from envoy.service.auth.v3 import attribute_context_pb2, external_auth_pb2
 from google.protobuf import struct_pb2
 
+from gateway.claims import claim_path
 from policy.view import KeySource, PolicyView, Provider
 
 JWT_NAMESPACE: Final = "envoy.filters.http.jwt_authn"
@@ -78,7 +79,12 @@ def _token(metadata: Mapping[str, struct_pb2.Struct], providers: Iterable[Provid
 
 def _value(claims: Mapping[str, struct_pb2.Value], name: str) -> Any:
     """A claim as a Python value; a structure as None, since nothing here is one."""
-    return _plain(claims[name]) if name in claims else None
+    *outer, last = claim_path(name)
+    for key in outer:
+        if key not in claims:
+            return None
+        claims = claims[key].struct_value.fields  # empty unless it is a structure
+    return _plain(claims[last]) if last in claims else None
 
 
 def _plain(value: struct_pb2.Value) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin import app, tokens
@@ -107,7 +108,7 @@ async def control_plane(
     service = Service(engine, publisher, hub, builder, pepper)
     token = await tokens.ensure(engine)
     assert (token is not None) is first, "the first start, and only that, makes a token"
-    application = app.create(service, tokens.Tokens(engine))
+    application = app.create(service, tokens.Tokens(engine), CollectorRegistry())
     following = asyncio.create_task(publisher.run())
     transport = httpx.ASGITransport(application)
     headers = {"authorization": f"Bearer {token}"}

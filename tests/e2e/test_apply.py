@@ -130,3 +130,14 @@ def test_only_prune_deletes(lab: Lab, tmp_path: Path) -> None:
     answer = lab.gateway.ask("apply", str(lab.file), "--wait", "--prune")
     assert {"kind": "modules", "name": "extra", "action": "deleted"} in answer["changed"]
     assert lab.gateway.get("/extra").status_code == 404
+
+
+def test_metrics_count_what_was_pushed(lab: Lab) -> None:
+    token = (lab.gateway.state_dir / "token").read_text().strip()
+    page = httpx.get(f"{lab.gateway.up['control_api']}/metrics", headers={"authorization": f"Bearer {token}"}).text
+    samples = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert samples['gw_nodes{state="synced"}'] == "1.0"
+    assert samples['gw_xds_streams{type="delta"}'] == "1.0"
+    assert float(samples["gw_xds_ack_seconds_count"]) >= 5, "clusters, endpoints, a filter, a listener, routes"
+    nacks = [v for k, v in samples.items() if k.startswith("gw_xds_responses_total") and 'result="nack"' in k]
+    assert all(value == "0.0" for value in nacks)

@@ -197,7 +197,7 @@ def test_a_key_in_the_document_is_in_no_message(body: str) -> None:
 
 
 def test_the_examples_are_good() -> None:
-    examples = [folder for folder in (ROOT / "examples").iterdir() if folder.is_dir()]
+    examples = [folder for folder in (ROOT / "examples").iterdir() if folder.is_dir() and folder.name != "broken"]
     assert examples
     for folder in examples:
         loaded = read.load([(str(file), file.read_text()) for file in sorted(folder.rglob("*.yaml"))])

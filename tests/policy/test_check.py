@@ -160,6 +160,20 @@ def test_subjects_are_qualified_when_there_are_several_providers():
     assert allowed.identity.client == "acme|ann"
 
 
+@pytest.mark.parametrize(
+    ("claims", "tier"),
+    [
+        ({"app": {"plan": "gold"}}, "gold"),
+        ({"app.plan": "gold"}, "free"),  # one rule for names: Envoy's RBAC, too, reads this as nested
+        ({"app": "gold"}, "free"),
+        ({"app": {"plan": {"name": "gold"}}}, "free"),
+    ],
+)
+def test_a_dotted_claim_is_nested(claims, tier):
+    nested = view(jwt_providers={"acme": DOCUMENT_PROVIDER | {"tier_claim": "app.plan"}})
+    assert decide(check_request(claims={"sub": "ann"} | claims), a_view=nested).identity.tier == tier
+
+
 DOCUMENT_PROVIDER = {"issuer": "https://i", "audiences": ["api"], "jwks": {"hs256": {"secret": "s"}}}
 
 

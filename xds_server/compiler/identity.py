@@ -65,8 +65,3 @@ def identity_of(gateway: Gateway, route: ResolvedRoute) -> Identity:
         raise CompileError("nothing says who may call this route", "authentication")
     native = len(providers) == 1 and not api_keys and not gateway.qualify_clients
     return Identity("native" if native else "decided", next(iter(gateway.tiers), ""), providers, api_keys)
-
-
-def claim_path(claim: str) -> tuple[str, ...]:
-    """A claim's path in the payload: `realm_access.roles` is nested; a name with a `/` in it (a URL) is one name."""
-    return (claim,) if "/" in claim else tuple(claim.split("."))

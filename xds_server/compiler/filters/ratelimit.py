@@ -19,12 +19,13 @@ from envoy.type.v3.http_status_pb2 import HttpStatus, ServiceUnavailable
 from google.protobuf.any_pb2 import Any
 
 from gateway import limits
+from gateway.claims import claim_path
 from gateway.model import Listener
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler import names
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
-from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec, claim_path
+from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec
 from xds_server.compiler.wire import duration, extension, grpc_service, pack
 
 NAME: Final = "envoy.filters.http.ratelimit"

@@ -19,11 +19,12 @@ from envoy.type.matcher.v3.number_pb2 import DoubleMatcher
 from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 from google.protobuf.any_pb2 import Any
 
+from gateway.claims import claim_path
 from gateway.model import Authorization, AuthorizationRule, ClaimMatch, Gateway, Listener
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
-from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec, claim_path
+from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec
 from xds_server.compiler.wire import cidr, exact, regex
 
 NAME: Final = "envoy.filters.http.rbac"
