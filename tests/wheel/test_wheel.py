@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_holds_the_rooms_and_nothing_of_envoys_import_names(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"gateway", "db", "xds_server", "policy", "admin", "gwctl"}
+    assert tops == {"gateway", "db", "protos", "xds_server", "policy", "admin", "gwctl"}
     assert "gwctl/data/envoy/bootstrap.yaml" in names
     assert "gwctl/data/examples/100x-platform/gateway.yaml" in names
     assert any(name.startswith("db/migrations/versions/") for name in names)
