@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from xds_server.validate import find_envoy
-from xds_server.validate import validate as ask_envoy
 
 from gateway.model import Gateway
 from gateway.places import sort_key
@@ -24,6 +22,8 @@ from gwctl.output import emit, output_option
 from gwctl.problems import count
 from gwctl.throwaway import stand_ins
 from xds_server import compiler
+from xds_server.validate import find_envoy
+from xds_server.validate import validate as ask_envoy
 
 
 @dataclass

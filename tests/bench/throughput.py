@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
-from xds_server.validate import find_envoy
 
 from tests.bench.load import Load, load
 from tests.support.gateway import Gateway, free_port, until
+from xds_server.validate import find_envoy
 
 HERE = Path(__file__).parent
 ROUNDS, SECONDS, CONNECTIONS = 7, 2.0, 16
