@@ -120,6 +120,18 @@ def _abandon(task: asyncio.Task[Any], cleanup: Callable[[], Awaitable[None]] | N
     burial.add_done_callback(_abandoned.discard)
 
 
+async def settled(seconds: float = 2.0) -> None:
+    """Before the event loop ends: gives work that was abandoned `seconds` to end and to close its connection."""
+    if _abandoned:
+        await asyncio.wait(set(_abandoned), timeout=seconds)
+
+
+async def close(engine: AsyncEngine) -> None:
+    """The end of a process's work with the database: nothing stays open behind it."""
+    await settled()
+    await engine.dispose()
+
+
 async def _transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     async with engine.begin() as connection:
         return await work(connection)

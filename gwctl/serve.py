@@ -91,7 +91,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     await asyncio.gather(serving, xds.stop(DRAIN_SECONDS), return_exceptions=True)
     following.cancel()
     ended = await asyncio.gather(following, return_exceptions=True)
-    await engine.dispose()
+    await engines.close(engine)
     log.info("control_plane_stopped")
     _raise_unless_stopped(stop, ended)
 

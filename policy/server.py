@@ -107,7 +107,7 @@ class Decisions:
         await self._flush_once()
         await self._keys.close()
         await self._store.close()
-        await self._engine.dispose()
+        await engines.close(self._engine)
         if self._scrapes is not None:
             server, thread = self._scrapes
             await asyncio.to_thread(server.shutdown)

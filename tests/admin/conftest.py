@@ -118,7 +118,7 @@ async def control_plane(
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-        await engine.dispose()
+        await engines.close(engine)
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,7 @@ async def watching(url: str, poll: float = 1.0) -> AsyncIterator[tuple[HeadWatch
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await engines.settled()
 
 
 async def commit(engine: AsyncEngine, value: object) -> int:
@@ -129,6 +130,7 @@ async def test_a_watch_ends_when_cancelled_even_as_news_arrives(url: str, engine
         done, _ = await asyncio.wait({task}, timeout=5)
         assert done == {task}, "the cancellation was lost"
         await committing
+    await engines.settled()
 
 
 async def test_a_killed_server_is_survived(own_server: Postgres, own_engine: AsyncEngine) -> None:

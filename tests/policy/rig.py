@@ -118,7 +118,7 @@ class Database:
         return row.last_used_at
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await engines.close(self._engine)
 
 
 def _rows(document: dict[str, Any]) -> Any:
