@@ -1,5 +1,6 @@
 """From `gwctl apply` to Envoy: fast, atomic, refused with a place when wrong, and never touching the listener."""
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,28 @@ def test_metrics_count_what_was_pushed(lab: Lab) -> None:
     assert float(samples["gw_xds_ack_seconds_count"]) >= 5, "clusters, endpoints, a filter, a listener, routes"
     nacks = [v for k, v in samples.items() if k.startswith("gw_xds_responses_total") and 'result="nack"' in k]
     assert all(value == "0.0" for value in nacks)
+
+
+def test_a_nack_is_traced_to_the_line_and_healed_by_the_next_revision(lab: Lab, tmp_path: Path) -> None:
+    """A port that is taken on the node: nothing but that node can know."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        file = tmp_path / "taken.yaml"
+        old = "listeners:\n  http: {port: 80, protocol: HTTP}\n"
+        text = lab.file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, f"{old}  extra: {{port: {port}}}\n"))
+        line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if text.startswith("  extra:"))
+        done = lab.gateway.gwctl("apply", str(file), "--wait")
+        said = done.stdout + done.stderr
+        assert done.returncode == 5, said
+        assert f"taken.yaml:{line}:" in said, said
+        assert "envoy-1" in said
+        assert "ddress already in use" in said or "cannot bind" in said, said
+        assert [node["state"] for node in lab.gateway.status()["nodes"]] == ["nacked"]
+        assert lab.gateway.get("/ping").text == "pong", "what was accepted goes on"
+    lab.gateway.ask("apply", str(lab.file), "--wait", "--prune")
+    assert [node["state"] for node in lab.gateway.status()["nodes"]] == ["synced"]
+    lab.apply("body: pong", "body: healed")
+    assert lab.gateway.get("/ping").text == "healed"
+    lab.apply("body: healed", "body: pong")
