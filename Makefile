@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+TESTS ?= tests
 STAMP := $(VENV)/.installed
 
 .PHONY: up test check install stubs lint types contracts format bench lock build clean help
@@ -13,7 +14,7 @@ up: install ## run a whole gateway on this machine: PostgreSQL, Valkey, control 
 	@exec $(BIN)/gwctl up $(ARGS)
 
 test: check ## everything CI runs: linters, types, contracts, and the whole test suite on real servers
-	$(BIN)/pytest -n 2 --dist loadfile -q tests $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -q $(TESTS) $(ARGS)
 
 check: install stubs lint types contracts ## linters, types and import contracts
 

@@ -11,17 +11,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 
 from gateway.problems import Path as PathInDocument
@@ -29,6 +23,7 @@ from gateway.problems import Problem
 from xds_server.compiler.inline import bootstrap, without_secrets
 from xds_server.compiler.settings import Certificate
 from xds_server.compiler.suspects import SUSPECTS, Suspects
+from xds_server.throwaway import self_signed
 
 REFUSED: Final = "GW701"
 NO_ANSWER: Final = "GW702"
@@ -152,20 +147,4 @@ def packaged() -> list[Path]:
 @cache
 def throwaway_certificate() -> Certificate:
     """A certificate for nobody, so that no private key is written into a file for Envoy to check."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "throw-away.invalid")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=365))
-        .sign(key, SHA256())
-    )
-    return Certificate(
-        certificate.public_bytes(Encoding.PEM),
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-    )
+    return Certificate(*self_signed("throw-away.invalid", ("throw-away.invalid",), days=365))

@@ -1,6 +1,6 @@
 """`gwctl validate`: what it says of good and bad files, word for word, and with which exit code.
 
-`UPDATE_GOLDEN=1 pytest tests/gwctl/test_validate.py` rewrites the expected outputs.
+`TOLLHOUSE_GOLDEN=update pytest tests/gwctl/test_validate.py` rewrites the expected outputs.
 """
 
 import io
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def golden(name: str, text: str) -> None:
     path = GOLDEN / f"{name}.txt"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("TOLLHOUSE_GOLDEN") == "update":
         path.write_text(text)
     assert text == path.read_text()
 

@@ -1,0 +1,93 @@
+"""Who is calling, and how much each tier may."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gateway.model.base import Model, OneOf
+from gateway.scalars import Duration, HeaderName, Name, RateField
+
+
+class HeaderSource(Model):
+    name: HeaderName
+    prefix: str = ""
+
+
+class JwtFrom(Model):
+    headers: tuple[HeaderSource, ...] = ()
+    cookies: tuple[str, ...] = ()
+
+
+class SecretRef(Model):
+    """A value that is never in the document: `{secret: name}` in the control plane's secret store."""
+
+    secret: Name
+
+
+class Jwks(OneOf):
+    """Where the verification keys come from: `inline` (a JSON Web Key Set, RFC 7517, public keys only) or `hs256`."""
+
+    inline: str | None = None
+    hs256: SecretRef | None = None
+
+
+class JwtProvider(Model):
+    issuer: Annotated[str, StringConstraints(min_length=1)]
+    audiences: tuple[str, ...] = Field(min_length=1)  # an unset list would accept tokens meant for anybody
+    jwks: Jwks
+    from_: JwtFrom = Field(
+        default=JwtFrom(headers=(HeaderSource(name="authorization", prefix="Bearer "),)), alias="from"
+    )
+    clock_skew: Duration = 10_000
+    max_lifetime: Duration = 86_400_000
+    claims_to_headers: dict[str, HeaderName] = {}
+    tier_claim: str | None = None
+    scope_claim: str = "scope"
+
+
+class KeyFrom(Model):
+    headers: tuple[HeaderName, ...] = Field(min_length=1)
+
+
+class ApiKeys(Model):
+    """A way to present API keys. The keys live in the database, hashed; all sources share them."""
+
+    from_: KeyFrom = Field(default=KeyFrom(headers=("x-api-key",)), alias="from")
+    forward_client_id: HeaderName | None = None
+    strip: bool = True
+
+
+# ------------------------------------------------------------------------------------------------------ tiers, limits
+Per = Annotated[str, StringConstraints(pattern=r"^(client|ip|route|claim:[A-Za-z0-9_.-]{1,64})$")]
+
+
+class RateLimit(Model):
+    """`limit` requests for each distinct value of `per`. `shadow`: counted and reported, never enforced."""
+
+    limit: RateField
+    per: Per | tuple[Per, ...] = "client"
+    name: Name | None = None
+    cost: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    shadow: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.per,) if isinstance(self.per, str) else self.per
+
+
+class Tier(Model):
+    rate_limits: tuple[RateLimit, ...] = ()
+    unlimited: bool = False
+
+    @model_validator(mode="after")
+    def _limits_or_unlimited(self) -> Self:
+        if self.unlimited == bool(self.rate_limits):
+            raise ValueError("write either rate_limits or `unlimited: true`")
+        return self
+
+
+class RateLimitDefaults(Model):
+    """`on_error`: what happens to requests while the rate limit service or its store cannot be reached."""
+
+    on_error: Literal["allow", "deny"] = "allow"
+    headers: tuple[Literal["x-ratelimit", "draft-ietf"], ...] = ("x-ratelimit",)
