@@ -4,8 +4,6 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from db import revisions
 from gateway import read
 from tests.admin.conftest import SETTINGS, Api, control_plane
@@ -159,7 +157,6 @@ async def test_an_apply_is_audited_with_actor_and_diff(api: Api, document: str) 
     assert (await api.client.get("/v1/audit/verify")).json() == {"ok": True, "rows": 2}
 
 
-@pytest.mark.real
 async def test_real_envoy_is_asked_before_storing_and_before_publishing(
     databases: Databases, tmp_path: Path, document: str
 ) -> None:

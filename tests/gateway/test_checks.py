@@ -124,19 +124,16 @@ def template_match(template: str) -> dict[str, Any]:
     return {"path_match_policy": {"name": "t", "typed_config": {"@type": kind, "path_template": template}}}
 
 
-@pytest.mark.real
 def test_envoy_takes_the_templates_and_regexes_that_we_take() -> None:
     regexes = [{"safe_regex": {"regex": regex}} for regex in ("^/a/[0-9]{4}$", "/(é|b)", f"/[a-z]{{{RE2_MOST}}}")]
     assert envoy_takes(*map(template_match, GOOD), *regexes)
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("template", BAD[::5])
 def test_envoy_refuses_templates_that_we_refuse(template: str) -> None:
     assert not envoy_takes(template_match(template))
 
 
-@pytest.mark.real
 def test_envoy_refuses_the_first_regex_that_is_too_large() -> None:
     assert not envoy_takes({"safe_regex": {"regex": f"/[a-z]{{{RE2_MOST + 1}}}"}})
 

@@ -3,7 +3,6 @@
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 from gwctl.bootstrap import SOURCE_TREE, Node, render, template, write
@@ -18,14 +17,12 @@ def validate(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-@pytest.mark.real
 def test_envoy_accepts_it_without_a_warning(tmp_path: Path) -> None:
     done = validate(write(NODE, tmp_path / "envoy" / "bootstrap.yaml"))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
-@pytest.mark.real
 def test_envoy_accepts_the_shipped_file_as_it_is() -> None:
     assert validate(SOURCE_TREE).returncode == 0
 

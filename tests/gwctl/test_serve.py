@@ -80,7 +80,6 @@ def waits_for_its_database(service: Service) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ control plane
-@pytest.mark.real
 def test_the_control_plane_waits_for_its_database_and_writes_the_first_token(
     tmp_path: Path, settings: dict[str, str], postgres: Postgres
 ) -> None:
@@ -105,7 +104,6 @@ def test_the_control_plane_waits_for_its_database_and_writes_the_first_token(
     assert {line["event"] for line in lines} >= {"control_plane_started", "control_plane_stopped"}
 
 
-@pytest.mark.real
 def test_without_a_token_file_the_first_token_is_on_standard_output_once(
     tmp_path: Path, settings: dict[str, str], postgres: Postgres
 ) -> None:
@@ -167,7 +165,6 @@ def test_a_pepper_that_is_too_short_is_refused(
 
 
 # --------------------------------------------------------------------------------------------------------- decisions
-@pytest.mark.real
 def test_the_decision_service_starts_without_a_gateway_and_ends_cleanly(
     tmp_path: Path, settings: dict[str, str], postgres: Postgres
 ) -> None:

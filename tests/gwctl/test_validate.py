@@ -59,7 +59,6 @@ def golden(name: str, text: str) -> None:
     assert text == path.read_text()
 
 
-@pytest.mark.real
 def test_a_real_envoy_is_asked_and_secrets_are_stood_in_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "good.yaml"]) == 0, capsys.readouterr().out
     said = capsys.readouterr().out
