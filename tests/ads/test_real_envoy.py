@@ -14,7 +14,7 @@ from xds_server.ads.hub import Hub
 from xds_server.ads.server import AdsServer, start
 from xds_server.resources import CLUSTER, LISTENER, PUSH_ORDER, ROUTES, Snapshot
 
-pytestmark = [pytest.mark.real, pytest.mark.parametrize("kind", ["sotw", "delta"])]
+pytestmark = pytest.mark.parametrize("kind", ["sotw", "delta"])
 
 
 class Plane:

@@ -17,8 +17,6 @@ import pytest
 
 from tests.support.gateway import GWCTL, Gateway, free_port, until
 
-pytestmark = pytest.mark.real
-
 DOCUMENT = """\
 version: 1
 owner: tiny
