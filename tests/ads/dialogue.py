@@ -1,5 +1,6 @@
 """Talking to a state machine without sockets: small resources, and one speaker per variant."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ def names(send: Send) -> list[str]:
     return [resource.name for resource in send.resources]
 
 
-class Talk:
+class Talk(ABC):
     """A client's side of one stream. Every method that says something gives the responses that follow from it."""
 
     machine: SotwStream | DeltaStream
@@ -98,15 +99,15 @@ class Talk:
         self._introduced, first = True, not self._introduced
         return Node(id=NODE) if first else None
 
+    @abstractmethod
     def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
         """The first request of a type on this stream."""
-        raise NotImplementedError
 
-    def ack(self, send: Send) -> list[Send]:
-        raise NotImplementedError
+    @abstractmethod
+    def ack(self, send: Send) -> list[Send]: ...
 
-    def nack(self, send: Send, message: str = "no", **more: Any) -> list[Send]:
-        raise NotImplementedError
+    @abstractmethod
+    def nack(self, send: Send, message: str = "no", **more: Any) -> list[Send]: ...
 
 
 class SotwTalk(Talk):

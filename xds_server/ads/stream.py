@@ -1,5 +1,6 @@
 """What both variants share across the types of one stream: identity, nonces, limits, the order of things."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
@@ -54,7 +55,7 @@ Sub = TypeVar("Sub", bound=Substream)
 Request = TypeVar("Request", bound=Message)
 
 
-class AdsStream(Generic[Sub, Request]):
+class AdsStream(ABC, Generic[Sub, Request]):
     """One stream without its transport: `receive` a request, then take from `next` until it gives None.
 
     `implied` is the type of a per-type service ("" on ADS); `prefix` makes this stream's nonces its own (statement 4).
@@ -158,15 +159,15 @@ class AdsStream(Generic[Sub, Request]):
         self._count += 1
         return f"{self._prefix}{self._count}"
 
-    def _substream(self, type_url: str) -> Sub:
-        raise NotImplementedError
+    @abstractmethod
+    def _substream(self, type_url: str) -> Sub: ...
 
-    def _receive(self, sub: Sub, request: Request) -> tuple[Event, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def _receive(self, sub: Sub, request: Request) -> tuple[Event, ...]: ...
 
+    @abstractmethod
     def _asks(self, request: Request) -> int:
         """How many names the client would be subscribed to."""
-        raise NotImplementedError
 
 
 def _adds(clusters: Substream, snapshot: Snapshot) -> bool:

@@ -5,6 +5,7 @@ response is put together. Nothing in these classes waits, sleeps or writes: whoe
 there is room for a response, so what goes out is always made from the newest snapshot.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,7 +25,7 @@ Changes = dict[str, Resource | None]
 
 
 @dataclass
-class Substream:
+class Substream(ABC):
     """`held` is optimistic: it is written when a response is made and taken back by a NACK."""
 
     type_url: str
@@ -180,9 +181,9 @@ class Substream:
     def _view(self, snapshot: TypeSnapshot, keep: Callable[[], bool]) -> Mapping[str, Resource]:
         return self.wanted(snapshot)
 
+    @abstractmethod
     def _removals(self, wanted: Mapping[str, Resource]) -> list[str]:
         """Names whose absence the client must be told."""
-        raise NotImplementedError
 
-    def _compose(self, nonce: str, snapshot: TypeSnapshot, wanted: Mapping[str, Resource], batch: Changes) -> Send:
-        raise NotImplementedError
+    @abstractmethod
+    def _compose(self, nonce: str, snapshot: TypeSnapshot, wanted: Mapping[str, Resource], batch: Changes) -> Send: ...
