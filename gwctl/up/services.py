@@ -83,6 +83,7 @@ def envoy(directory: StateDir, addresses: Addresses, number: int, binary: Path, 
         "--config-path": str(file),
         "--concurrency": str(concurrency),
         "--drain-time-s": "1",
+        "--file-flush-interval-msec": "1000",  # somebody is looking at the access log; Envoy's own is 10 s
         "--log-level": "warning",
     }
     flags = ["--use-dynamic-base-id", "--disable-hot-restart"]
