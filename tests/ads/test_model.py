@@ -49,7 +49,11 @@ class Side:
 
 
 class Conversation(RuleBasedStateMachine):
-    """The rules that hold for both variants."""
+    """The rules that hold for both variants.
+
+    A variant brings `new_talk` (a fresh stream), `ask` (subscribe), `reply` (ACK or NACK), `check_expected` (is this
+    what the client lacked?) and `take` (what the client holds then).
+    """
 
     talk: SotwTalk | DeltaTalk
 
@@ -57,21 +61,6 @@ class Conversation(RuleBasedStateMachine):
     def begin(self) -> None:
         self.sides: dict[str, Side] = {}
         self.talk = self.new_talk()
-
-    def new_talk(self) -> SotwTalk | DeltaTalk:
-        raise NotImplementedError
-
-    def ask(self, type_url: str, wanted: set[str]) -> None:
-        raise NotImplementedError
-
-    def reply(self, send: Send, error: str) -> list[Send]:
-        raise NotImplementedError
-
-    def check_expected(self, side: Side, send: Send) -> None:
-        raise NotImplementedError
-
-    def take(self, side: Side, send: Send) -> None:
-        raise NotImplementedError
 
     def hear(self, sends: list[Send]) -> None:
         for send in sends:
