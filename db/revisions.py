@@ -172,6 +172,7 @@ def _values(revision: int, row: ObjectRow, body_hash: str) -> dict[str, Any]:
         "body_hash": body_hash,
         "file": row.file,
         "positions": canonical.text(list(row.positions)),
+        "ignored": canonical.text(list(row.ignored)),
     }
 
 
@@ -184,6 +185,7 @@ def _object(found: Any) -> ObjectRow:
         body=json.loads(found.body),
         file=found.file,
         positions=json.loads(found.positions),
+        ignored=json.loads(found.ignored),
     )
 
 

@@ -31,7 +31,10 @@ class RevisionRow:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """One object of a revision. `positions`: `[path, line, column]` for each path (a list) within `body`."""
+    """One object of a revision. `positions`: `[path, line, column]` for each path (a list) within `body`.
+
+    `ignored`: `[line, code]` of each warning that its file accepts.
+    """
 
     kind: str
     name: str
@@ -40,6 +43,7 @@ class ObjectRow:
     body: Json
     file: str
     positions: Sequence[Sequence[Any]] = ()
+    ignored: Sequence[Sequence[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ objects = Table(
     Column("body_hash", Text, ForeignKey("bodies.hash"), nullable=False),
     Column("file", Text, nullable=False),
     Column("positions", Text, nullable=False),  # JSON: [[path, line, column], ...], paths relative to the body
+    Column("ignored", Text, nullable=False, server_default="[]"),  # JSON: [[line, code], ...]
 )
 
 head = Table(

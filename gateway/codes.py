@@ -35,6 +35,7 @@ CODES: Final = {
     "GW012": Code("the document is not a mapping"),
     "GW013": Code("a YAML merge key"),
     "GW014": Code("more problems than are shown"),
+    "GW015": _warning("a comment that ignores a warning which is not there"),
     "GW101": Code("unknown field"),
     "GW102": Code("duplicate key"),
     "GW103": Code("a field is missing"),

@@ -35,7 +35,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Object:
-    """One unit of ownership. `body` is JSON-like; `positions` are of its parts, by path within it (`()` is itself)."""
+    """One unit of ownership. `body` is JSON-like; `positions` are of its parts, by path within it (`()` is itself).
+
+    `ignored`: the warnings that comments of its file accept, each as a line and a code (see `gateway.suppress`).
+    """
 
     kind: str
     name: str
@@ -44,6 +47,7 @@ class Object:
     body: Any
     file: str
     positions: Mapping[Path, Position]
+    ignored: tuple[tuple[int, str], ...] = ()
 
     @property
     def key(self) -> Key:
@@ -81,6 +85,7 @@ def objects_of(source: Source) -> tuple[Object, ...]:
     owner = source.values.get("owner", DEFAULT_OWNER)
     labels = source.values.get("labels", {})
     positions = _positions_by_object(source)
+    ignored = _ignored_by_object(source, positions)
     return tuple(
         Object(
             kind=kind,
@@ -90,6 +95,7 @@ def objects_of(source: Source) -> tuple[Object, ...]:
             body=body,
             file=source.file,
             positions=positions.get((kind, name), {}),
+            ignored=ignored.get((kind, name), ()),
         )
         for kind, name, body in _bodies(source.values)
     )
@@ -113,6 +119,16 @@ def _positions_by_object(source: Source) -> dict[Key, dict[Path, Position]]:
         if key is not None:
             grouped.setdefault(key, {})[path[len(path_of(key)) :]] = position
     return grouped
+
+
+def _ignored_by_object(
+    source: Source, positions: Mapping[Key, Mapping[Path, Position]]
+) -> dict[Key, tuple[tuple[int, str], ...]]:
+    """What comments accept within each object, so that it stays accepted when only the object is at hand."""
+    if not source.ignored:
+        return {}
+    lines = {key: {line for line, _ in of_object.values()} for key, of_object in positions.items()}
+    return {key: tuple(sorted(one for one in source.ignored if one[0] in of_key)) for key, of_key in lines.items()}
 
 
 def assemble(objects: Iterable[Object]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gateway.places import Where, in_source, sort_key
 from gateway.problems import Path, Problem
 from gateway.scalars import Name
 from gateway.source import Source
+from gateway.suppress import without_accepted
 
 
 class FileHead(Model):
@@ -84,6 +85,7 @@ def combine(read: Sequence[tuple[Source, list[Problem]]], merge: Merge = tuple) 
     gateway, found = check_objects(whole, complete=complete, where=where)
     problems += _not_following(found, problems, sources)
     wrong = any(problem.severity == "error" for problem in problems)
+    problems = without_accepted(problems, where)
     return Loaded(objects, None if wrong else gateway, tuple(sorted(problems, key=sort_key)), where)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from gateway.comments import Ignore, ignores
 from gateway.problems import Path, Place, Position, Problem
 from gateway.yaml_events import MAX_DEPTH, Builder, Stop
 
@@ -45,6 +46,16 @@ class Source:
         starts.append((len(self.lines) + 1, False))
         spans = (range(line, max(line + 1, end)) for (line, secret), (end, _) in pairwise(starts) if secret)
         return frozenset(number for span in spans for number in span)
+
+    @cached_property
+    def comments(self) -> tuple[Ignore, ...]:
+        """What its comments say to the checks."""
+        return tuple(ignores(self.lines))
+
+    @cached_property
+    def ignored(self) -> frozenset[tuple[int, str]]:
+        """The lines and codes of the warnings that its comments accept."""
+        return frozenset((comment.line, code) for comment in self.comments for code in comment.codes)
 
     @cached_property
     def lines(self) -> list[str]:

@@ -19,7 +19,7 @@ from db.rows import ObjectRow, RevisionRow
 
 
 def module(name: str, **body: Any) -> ObjectRow:
-    return ObjectRow("modules", name, "team", {"env": "test"}, body, "routes.yaml", [[["tier"], 3, 5]])
+    return ObjectRow("modules", name, "team", {"env": "test"}, body, "routes.yaml", [[["tier"], 3, 5]], [[3, "GW202"]])
 
 
 async def commit(

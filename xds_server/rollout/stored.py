@@ -10,11 +10,14 @@ from gateway.problems import Path, Position
 
 def to_row(item: Object) -> ObjectRow:
     positions = [[list(path), line, column] for path, (line, column) in item.positions.items()]
-    return ObjectRow(item.kind, item.name, item.owner, dict(item.labels), item.body, item.file, positions)
+    ignored = list(map(list, item.ignored))
+    return ObjectRow(item.kind, item.name, item.owner, dict(item.labels), item.body, item.file, positions, ignored)
 
 
 def from_row(row: ObjectRow) -> Object:
-    return Object(row.kind, row.name, row.owner, row.labels, row.body, row.file, dict(map(_position, row.positions)))
+    positions = dict(map(_position, row.positions))
+    ignored = tuple((line, code) for line, code in row.ignored)
+    return Object(row.kind, row.name, row.owner, row.labels, row.body, row.file, positions, ignored)
 
 
 def _position(written: Sequence[Any]) -> tuple[Path, Position]:
