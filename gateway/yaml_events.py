@@ -119,7 +119,10 @@ class Builder:
             self._stop("GW005", event, message, "write shared values in `defaults`")
         if len(self._stack) + anchored.height > MAX_DEPTH:
             self._stop("GW004", event, f"nested deeper than {MAX_DEPTH} levels")
-        self._enter(event)
+        path = self._enter(event)
+        if isinstance(anchored.value, dict):  # objects by alias: each is "at" the alias
+            for key in anchored.value:
+                self.positions.setdefault((*path, key), _position(event))
         if self._stack:
             parent = self._stack[-1]
             parent.height = max(parent.height, anchored.height)
