@@ -14,6 +14,10 @@ _DURATION_PART = re.compile(r"(\d+)(ms|s|m|h|d)")
 _MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _RATE = re.compile(r"(\d{1,15})/(second|minute|hour|day|week|month|year)")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)%")
+_SIZE = re.compile(r"(\d{1,10})(B|KiB|MiB|GiB)")
+_BYTE_RATE = re.compile(rf"{_SIZE.pattern}/s")
+_BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+LARGEST_SIZE: Final = 2**32 - 1
 
 # envoyproxy/ratelimit's units: a month is 30 days and a year 365.
 UNIT_SECONDS: Final = {
@@ -75,6 +79,26 @@ def parse_percent(value: Any) -> float:
     return float(found[1])
 
 
+def parse_size(value: Any) -> int:
+    """`64KiB` -> 65536 (bytes). Raises ValueError."""
+    return _bytes(_SIZE, value, "a size: write it like 512B, 64KiB or 1MiB")
+
+
+def parse_byte_rate(value: Any) -> int:
+    """`512KiB/s` -> 524288 (bytes per second). Raises ValueError."""
+    return _bytes(_BYTE_RATE, value, "a byte rate: write it like 64KiB/s or 1MiB/s")
+
+
+def _bytes(pattern: re.Pattern[str], value: Any, wanted: str) -> int:
+    found = pattern.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"not {wanted}")
+    total = int(found[1]) * _BYTES[found[2]]
+    if total > LARGEST_SIZE:
+        raise ValueError("no more than 4294967295 bytes can be configured")
+    return total
+
+
 Duration = Annotated[
     int,
     BeforeValidator(parse_duration),
@@ -93,6 +117,20 @@ Percent = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{_PERCENT.pattern}$", "examples": ["5%"]}),
 ]
 """0.0 to 100.0."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["64KiB", "1MiB"]}),
+]
+"""Bytes."""
+
+ByteRate = Annotated[
+    int,
+    BeforeValidator(parse_byte_rate),
+    WithJsonSchema({"type": "string", "pattern": f"^{_BYTE_RATE.pattern}$", "examples": ["512KiB/s"]}),
+]
+"""Bytes per second."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$")]
 """What an operator may call an object: it becomes part of Envoy resource names and of statistics."""

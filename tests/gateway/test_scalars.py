@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from gateway import scalars
-from gateway.scalars import Rate, parse_duration, parse_percent, parse_rate
+from gateway.scalars import Rate, parse_byte_rate, parse_duration, parse_percent, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,23 @@ def test_words_of_a_pattern(annotation: Any, good: list[str], bad: list[str]) ->
 
 def test_header_names_are_held_in_lower_case() -> None:
     assert TypeAdapter[str](scalars.HeaderName).validate_python("X-User-Id") == "x-user-id"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512B", 512), ("64KiB", 65_536), ("1MiB", 1_048_576), ("3GiB", 3 << 30), ("0B", 0)]
+)
+def test_sizes_become_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+    assert parse_byte_rate(f"{text}/s") == size
+
+
+@pytest.mark.parametrize("value", ["64", 64, "64KB", "64kib", "1.5MiB", "-1B", "4GiB", "64KiB/s", "99999999999B", True])
+def test_bad_sizes(value: object) -> None:
+    with pytest.raises(ValueError, match="bytes can be configured|not a size"):
+        parse_size(value)
+
+
+@pytest.mark.parametrize("value", ["64KiB", "64KiB/m", "64KiB/", 1, "4GiB/s"])
+def test_bad_byte_rates(value: object) -> None:
+    with pytest.raises(ValueError, match="bytes can be configured|not a byte rate"):
+        parse_byte_rate(value)
