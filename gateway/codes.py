@@ -68,6 +68,7 @@ CODES: Final = {
     "GW224": Code("not an origin"),
     "GW225": _warning("a path that no request has"),
     "GW226": Code("a comparison that is always true"),
+    "GW261": _warning("an open route that reaches an upstream"),
     "GW301": Code("nothing says who may call"),
     "GW302": _warning("a rule about claims where only API keys are accepted"),
     "GW303": Code("two authorization rules of one name"),
@@ -86,6 +87,8 @@ CODES: Final = {
     "GW323": Code("a header that is both written and removed"),
     "GW324": Code("an edit of a header that tells who calls"),
     "GW331": Code("credentials for any origin"),
+    "GW332": Code("an authorization rule on headers, which callers write"),
+    "GW333": _warning("a policy weakened by its override"),
     "GW341": Code("rate limits on a route that Envoy answers by itself"),
     "GW342": Code("a limit for each value of a claim where no token is accepted"),
     "GW343": _warning("a tier's limit for each value of a claim, with routes of API keys only"),
@@ -100,6 +103,10 @@ CODES: Final = {
     "GW366": Code("a back-off whose maximum is below its base"),
     "GW401": Code("an object that two files define"),
     "GW402": Code("an object that belongs to another owner"),
+    "GW405": Code("a route without the authentication that the floor requires"),
+    "GW406": Code("a timeout longer than the floor allows"),
+    "GW407": Code("a TLS version below the floor's"),
+    "GW408": Code("an edit of a response header that the floor decides"),
 }
 
 

@@ -9,7 +9,7 @@ import yaml
 from gateway.problems import Path, Place, Position, Problem, dotted
 from gateway.yaml_scalars import NumberError, ambiguity, resolve
 
-MAX_EVENTS: Final = 500_000
+MAX_EVENTS: Final = 250_000
 MAX_ALIASED_EVENTS: Final = 10_000
 MAX_DEPTH: Final = 64
 MAX_PROBLEMS: Final = 100

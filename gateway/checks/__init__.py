@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from gateway.checks import (
+    advice,
     authn,
     durations,
+    floors,
     headers,
     keysets,
     listeners,
@@ -26,6 +28,8 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     routes.problems,
     patterns.problems,
     authn.problems,
+    advice.problems,
+    floors.problems,
     keysets.problems,
     headers.problems,
     quotas.problems,

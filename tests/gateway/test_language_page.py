@@ -11,7 +11,8 @@ from gateway import model, read, render, yaml_events
 from gateway.source import MAX_CHARACTERS
 from gateway.words import PLANNED, PLANNED_VALUES
 
-PAGE: Final = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
+DOCS: Final = Path(__file__).parents[2] / "docs"
+PAGE: Final = "\n".join(page.read_text() for page in (DOCS / "language.md", *sorted(DOCS.glob("language/*.md"))))
 BLOCKS: Final = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 CODE: Final = re.compile(r"`([^`\n]+)`")
 
