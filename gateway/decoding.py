@@ -16,7 +16,7 @@ from gateway.wording import UNION_OF_SCALARS, Finding, problem_of, suggestion
 from gateway.words import planned
 
 MOST_ERRORS: Final = 100
-_MODEL_TAGS: Final = frozenset({"AnyOf", "Retry", "Cors", "AccessLog", "OutlierDetection"})
+_MODEL_TAGS: Final = frozenset({"AnyOf", "AllOf", "Retry", "Cors", "AccessLog", "OutlierDetection"})
 
 
 def problems_of(error: ValidationError, document: Any) -> list[Problem]:
@@ -68,6 +68,8 @@ def _meant(finding: Finding) -> bool:
 def _fits(value: Any, tag: str) -> bool:
     if tag.startswith("literal["):
         return not isinstance(value, dict)
+    if tag in ("AnyOf", "AllOf") and isinstance(value, dict):
+        return (tag == "AllOf") == ("all_of" in value and "any_of" not in value)
     if tag in _MODEL_TAGS:
         return isinstance(value, dict)
     if tag.startswith("tuple["):

@@ -20,11 +20,12 @@ KINDS: Final = (
     "tiers",
     "rate_limit_defaults",
     "defaults",
+    "floor",
     "modules",
 )
 """Every key of a document that holds objects, in the model's order."""
 
-SINGLE: Final = frozenset({"tiers", "rate_limit_defaults", "defaults"})
+SINGLE: Final = frozenset({"tiers", "rate_limit_defaults", "defaults", "floor"})
 """Kinds whose whole body is one object, named like the kind."""
 
 DEFAULT_OWNER: Final = "default"

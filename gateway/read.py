@@ -32,6 +32,7 @@ class FileHead(Model):
     tiers: dict[str, Any] = Field(default_factory=dict)
     rate_limit_defaults: dict[str, Any] = Field(default_factory=dict)
     defaults: dict[str, Any] = Field(default_factory=dict)
+    floor: dict[str, Any] = Field(default_factory=dict)
     modules: dict[str, Any] = Field(default_factory=dict)
 
 

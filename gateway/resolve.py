@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from gateway.model import (
+    AllOf,
     AnyOf,
     Authentication,
     Authorization,
@@ -38,6 +39,7 @@ class ResolvedTimeouts:
 
     request: int
     idle: int
+    stream: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,8 @@ class ResolvedRoute:
     def authenticated_by(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of `names` (providers or key sources) that this route accepts, in the document's order."""
         known = set(names)
-        return (
-            tuple(n for n in self.authentication.any_of if n in known) if isinstance(self.authentication, AnyOf) else ()
-        )
+        accepted = self.authentication.names if isinstance(self.authentication, (AnyOf, AllOf)) else ()
+        return tuple(name for name in accepted if name in known)
 
 
 def resolve(gateway: Gateway) -> tuple[ResolvedRoute, ...]:
@@ -92,8 +93,12 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
     timeouts = [level.timeouts for level in levels if level.timeouts is not None]
     retry: Literal["none"] | Retry | None = first(level.retry for level in levels)
     cors: Literal["none"] | Cors | None = first(level.cors for level in levels)
-    authorization = tuple(a for a in (module.authorization, route.authorization) if a is not None)
-    request = first(t.request for t in timeouts) or DEFAULT_REQUEST_TIMEOUT
+    floor = gateway.floor
+    authorization = first((route.authorization, module.authorization))
+    stream = first(t.stream for t in timeouts)
+    request = first(t.request for t in timeouts) or stream or DEFAULT_REQUEST_TIMEOUT
+    if floor.timeouts.request:
+        request = min(request, floor.timeouts.request)
     return ResolvedRoute(
         module=module_name,
         name=route_name,
@@ -103,18 +108,19 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
         tier=module.tier,
         route=route,
         authentication=first((route.authentication, module.authentication)) or NOBODY,
-        authorization=authorization[-1:],
+        authorization=tuple(block for block in (floor.authorization, authorization) if block is not None),
         timeouts=ResolvedTimeouts(
             request=request,
             # Who gives a request five minutes does not want it cut off after one without a byte.
             idle=first(t.idle for t in timeouts) or max(DEFAULT_IDLE_TIMEOUT, request),
+            stream=stream,
         ),
         retry=None if retry == "none" else retry,
         retry_inherited=route.retry is None,
         cors=None if cors == "none" else cors,
         request_headers=merge_edits(level.request_headers for level in reversed(levels)),
-        response_headers=merge_edits(level.response_headers for level in reversed(levels)),
-        rate_limits=(module.rate_limits or ()) + (route.rate_limits or ()),
+        response_headers=merge_edits([*(level.response_headers for level in reversed(levels)), floor.response_headers]),
+        rate_limits=floor.rate_limits + (module.rate_limits or ()) + (route.rate_limits or ()),
     )
 
 
@@ -139,8 +145,8 @@ def merge_edits(edits: Iterable[HeaderEdits | None]) -> HeaderEdits:
 
 
 def precedence(route: ResolvedRoute) -> tuple[object, ...]:
-    """Gateway API's order: priority, exact, longest template or prefix, method, headers, query; regex; then name."""
-    path = route.match.path
+    """Gateway API's order: priority, exact, longest template or prefix, method, headers and cookies, query; regex; then name."""
+    match, path = route.match, route.match.where
     if path.exact is not None:
         kind, text = 0, path.exact
     elif path.regex is not None:
@@ -153,9 +159,9 @@ def precedence(route: ResolvedRoute) -> tuple[object, ...]:
         kind,
         -len(literal),
         -text.count("/"),
-        not route.match.methods,
-        -len(route.match.headers),
-        -len(route.match.query),
+        not match.methods,
+        -(len(match.headers) + len(match.cookies) + (match.grpc is not None)),
+        -len(match.query),
         route.module,
         route.name,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from gateway.problems import Path, Problem, dotted
-from gateway.words import closest, did_you_mean, fields_at, owners_of, planned, planned_value
+from gateway.words import closest, did_you_mean, fields_at, owners_of, planned, planned_value, unsafe
 
 UNION_OF_SCALARS: Final = ("constrained-str", "str", "bool", "int")
 """Tags of union members that are scalars."""
@@ -101,6 +101,9 @@ def _unknown_field(finding: Finding) -> Problem:
     in_ = f" in {dotted(parent)}" if parent else ""
     if planned(parent, name):
         return Problem("GW106", finding.path, f"'{name}'{in_} is not supported yet", "leave it out")
+    if why := unsafe(parent, name):
+        code, reason, help_ = why
+        return Problem(code, finding.path, reason, help_)
     types = owners_of(name, parent)
     close = suggestion(finding)
     help_ = f"'{name}' goes with `type: {types[0]}`" if types else f"did you mean '{close}'?" if close else ""

@@ -16,9 +16,7 @@ MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
     "Gateway": {"rollout"},
-    "Listener": {"http3", "envoy"},
-    "ListenerTls": {"client_validation"},
-    "ListenerCertificate": {"cert_file", "key_file"},
+    "Listener": {"envoy"},
     "StaticUpstream": {"envoy"},
     "DnsUpstream": {"envoy"},
     "HealthCheck": {"grpc"},
@@ -27,9 +25,18 @@ PLANNED: Final = {
     "SecretRef": {"env", "file"},
     "RateLimit": {"burst"},
     "RateLimitDefaults": {"response"},
-    "Route": {"mirror", "rewrite", "envoy"},
+    "Route": {"envoy"},
 }
 """Words of the whole language that this version does not have, by the model they will belong to."""
+
+UNSAFE: Final = {
+    ("AuthorizationRule", "headers"): (
+        "GW332",
+        "headers are written by whoever calls: a rule about them would let anybody in who writes the right one",
+        "use scopes, claims or tiers, which come from verified credentials, or cidrs, methods and paths",
+    )
+}
+"""Words that this language will never have, by model: the code, the reason and what to write instead."""
 
 PLANNED_VALUES: Final = {"type": {"eds"}, "policy": {"ring_hash", "maglev"}}
 """The same for values of a field."""
@@ -38,6 +45,11 @@ PLANNED_VALUES: Final = {"type": {"eds"}, "policy": {"ring_hash", "maglev"}}
 def planned(parent: Path, word: str) -> bool:
     """Whether the word will be a field there."""
     return any(word in PLANNED.get(model.__name__, ()) for model in models_at(parent))
+
+
+def unsafe(parent: Path, word: str) -> tuple[str, str, str] | None:
+    """Why the word will never be a field there: code, reason and help."""
+    return next((why for model in models_at(parent) if (why := UNSAFE.get((model.__name__, word)))), None)
 
 
 def planned_value(path: Path, value: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.checks.scope import Scope
-from gateway.model import AnyOf, Authentication, Authorization, Module
+from gateway.model import AllOf, AnyOf, Authentication, Authorization, AuthorizationRule, Module
 from gateway.problems import Path, Problem
 from gateway.resolve import ResolvedRoute
 
@@ -12,12 +12,14 @@ def problems(scope: Scope) -> Iterator[Problem]:
     for name, module in scope.gateway.modules.items():
         yield from _unsaid(module, ("modules", name))
         yield from _open_with_rules(module.authentication, module.authorization, ("modules", name))
-        yield from _rules(scope, module.authorization, module.tier, ("modules", name, "authorization"))
+        yield from rules_problems(scope, module.authorization, module.tier, ("modules", name, "authorization"))
         for route_name, route in module.routes.items():
             path = ("modules", name, "routes", route_name)
             effective = route.authentication or module.authentication
             yield from _open_with_rules(effective, route.authorization, path)
-            yield from _rules(scope, route.authorization, module.tier, (*path, "authorization"))
+            yield from rules_problems(scope, route.authorization, module.tier, (*path, "authorization"))
+            if effective != "none":
+                yield from _weakened(module.authorization, route.authorization, (*path, "authorization"))
             yield from _twice(route.authentication, path)
         yield from _twice(module.authentication, ("modules", name))
     for resolved in scope.routes:
@@ -46,7 +48,7 @@ def _open_with_rules(
         yield Problem("GW304", (*path, "authorization"), message, "remove it, or name in `authentication` who may call")
 
 
-def _rules(scope: Scope, authorization: Authorization | None, tier: str, path: Path) -> Iterator[Problem]:
+def rules_problems(scope: Scope, authorization: Authorization | None, tier: str, path: Path) -> Iterator[Problem]:
     if authorization is None:
         return
     first: set[str] = set()
@@ -72,10 +74,29 @@ def _tiers_below(scope: Scope, tiers: tuple[str, ...], least: str, path: Path) -
 
 
 def _twice(authentication: Authentication | None, path: Path) -> Iterator[Problem]:
-    if isinstance(authentication, AnyOf):
-        for index, name in enumerate(authentication.any_of):
-            if name in authentication.any_of[:index]:
-                yield Problem("GW308", (*path, "authentication", "any_of", index), f"'{name}' is here twice")
+    if isinstance(authentication, (AnyOf, AllOf)):
+        word = "any_of" if isinstance(authentication, AnyOf) else "all_of"
+        for index, name in enumerate(authentication.names):
+            if name in authentication.names[:index]:
+                yield Problem("GW308", (*path, "authentication", word, index), f"'{name}' is here twice")
+
+
+def _weakened(module: Authorization | None, route: Authorization | None, path: Path) -> Iterator[Problem]:
+    """A route's authorization takes the place of its module's whole: what it leaves out is gone."""
+    if module is None or route is None:
+        return
+    if route.default_action == "allow" and module.default_action == "deny":
+        message = "the module denies whom no rule allows, and this route lets them in"
+        yield Problem("GW333", (*path, "default_action"), message, "write `default_action: deny`", "warning")
+    kept = {_condition(rule) for rule in route.rules if rule.action == "deny" and not rule.shadow}
+    for rule in module.rules:
+        if rule.action == "deny" and not rule.shadow and _condition(rule) not in kept:
+            message = f"the module's rule '{rule.name}' denies, and does not hold on this route"
+            yield Problem("GW333", path, message, "repeat the rule here if it is to hold", "warning")
+
+
+def _condition(rule: AuthorizationRule) -> str:
+    return rule.model_dump_json(exclude={"name"})
 
 
 def _claims_without_token(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
@@ -86,7 +107,8 @@ def _claims_without_token(scope: Scope, route: ResolvedRoute) -> Iterator[Proble
         return
     own = route.route.authorization is not None
     path = (*route.path,) if own else ("modules", route.module)
-    for authorization in route.authorization:
+    authorization = route.route.authorization or scope.gateway.modules[route.module].authorization
+    if authorization is not None:
         for index, rule in enumerate(authorization.rules):
             if rule.claims:
                 place = (*path, "authorization", "rules", index, "claims")

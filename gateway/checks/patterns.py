@@ -14,7 +14,8 @@ from gateway.checks.addresses import cidr_fault
 from gateway.checks.routes import written
 from gateway.checks.scope import Scope
 from gateway.checks.templates import fault
-from gateway.model import Match, ValueMatch
+from gateway.model import AuthorizationRule, Match, PathMatch, ValueMatch
+from gateway.path_patterns import template_pattern
 from gateway.problems import Path, Problem
 
 LARGEST_PROGRAM: Final = 100
@@ -30,16 +31,32 @@ def problems(scope: Scope) -> Iterator[Problem]:
     for path, level in scope.levels():
         authorization = getattr(level, "authorization", None)
         for index, rule in enumerate(authorization.rules if authorization else ()):
-            for position, cidr in enumerate(rule.cidrs):
-                wrong = cidr_fault(cidr)
-                if wrong:
-                    place = (*path, "authorization", "rules", index, "cidrs", position)
-                    yield Problem("GW223", place, wrong)
+            yield from _rule(rule, (*path, "authorization", "rules", index))
+    floor = scope.gateway.floor.authorization
+    for index, rule in enumerate(floor.rules if floor else ()):
+        yield from _rule(rule, ("floor", "authorization", "rules", index))
+
+
+def _rule(rule: AuthorizationRule, path: Path) -> Iterator[Problem]:
+    for position, cidr in enumerate(rule.cidrs):
+        wrong = cidr_fault(cidr)
+        if wrong:
+            yield Problem("GW223", (*path, "cidrs", position), wrong)
+    for position, match in enumerate(rule.paths):
+        yield from _path(match, (*path, "paths", position))
+        if match.template is not None and not fault(match.template):
+            yield from regex_problems(template_pattern(match.template), (*path, "paths", position, "template"))
 
 
 def _match(match: Match, path: Path) -> Iterator[Problem]:
-    kind, text = written(match.path)
-    place = (*path, "path", kind)
+    yield from _path(match.path, (*path, "path"))
+    yield from _values(match.headers, (*path, "headers"))
+    yield from _values(match.query, (*path, "query"))
+
+
+def _path(match: PathMatch, path: Path) -> Iterator[Problem]:
+    kind, text = written(match)
+    place = (*path, kind)
     if kind == "regex":
         yield from regex_problems(text, place)
     elif kind == "template":
@@ -49,8 +66,6 @@ def _match(match: Match, path: Path) -> Iterator[Problem]:
     elif _NEVER_SENT.search(text):
         message = "no request has such a path: paths are normalised, and only plain ASCII is let through"
         yield Problem("GW225", place, message, "write the path as it is after normalisation", "warning")
-    yield from _values(match.headers, (*path, "headers"))
-    yield from _values(match.query, (*path, "query"))
 
 
 def _values(matches: Mapping[str, ValueMatch], path: Path) -> Iterator[Problem]:

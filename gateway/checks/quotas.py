@@ -35,6 +35,8 @@ def _enforceable(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
 
 
 def _placed(scope: Scope, route: ResolvedRoute) -> Iterator[tuple[Path, RateLimit]]:
+    for index, limit in enumerate(scope.gateway.floor.rate_limits):
+        yield ("floor", "rate_limits", index), limit
     for index, limit in enumerate(scope.gateway.modules[route.module].rate_limits or ()):
         yield ("modules", route.module, "rate_limits", index), limit
     for index, limit in enumerate(route.route.rate_limits or ()):

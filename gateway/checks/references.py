@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.checks.scope import Scope
-from gateway.model import AnyOf, Authentication, Authorization
+from gateway.model import AllOf, AnyOf, Authentication, Authorization
 from gateway.problems import Path, Problem
 from gateway.words import did_you_mean
 
@@ -25,16 +25,17 @@ def problems(scope: Scope) -> Iterator[Problem]:
 def _policies(
     scope: Scope, authentication: Authentication | None, authorization: Authorization | None, path: Path
 ) -> Iterator[Problem]:
-    if isinstance(authentication, AnyOf):
-        yield from _accepted(scope, authentication, (*path, "authentication", "any_of"))
+    if isinstance(authentication, (AnyOf, AllOf)):
+        word = "any_of" if isinstance(authentication, AnyOf) else "all_of"
+        yield from _accepted(scope, authentication.names, (*path, "authentication", word))
     for index, rule in enumerate(authorization.rules if authorization else ()):
         for position, tier in enumerate(rule.tiers):
             yield from scope.dangling("tiers", tier, (*path, "authorization", "rules", index, "tiers", position))
 
 
-def _accepted(scope: Scope, authentication: AnyOf, path: Path) -> Iterator[Problem]:
+def _accepted(scope: Scope, accepted: tuple[str, ...], path: Path) -> Iterator[Problem]:
     known = (*scope.names["jwt_providers"], *scope.names["api_keys"])
-    for index, name in enumerate(authentication.any_of):
+    for index, name in enumerate(accepted):
         if name in known or not scope.names.complete:
             continue
         help_ = did_you_mean(name, known) or "define it under `jwt_providers` or `api_keys`"

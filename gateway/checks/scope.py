@@ -44,4 +44,5 @@ NOUNS = {
     "jwt_providers": "JWT provider",
     "api_keys": "API key source",
     "tiers": "tier",
+    "modules": "module",
 }

@@ -5,7 +5,7 @@ Decoding gives types only (unknown keys, wrong shapes, missing fields); whether 
 Gateway's.
 """
 
-from gateway.model.base import Model, OneOf, PathText, PortNumber, Status, written_in
+from gateway.model.base import Model, OneOf, PathMatch, PathText, PortNumber, Status, written_in
 from gateway.model.callers import (
     ApiKeys,
     HeaderSource,
@@ -19,9 +19,23 @@ from gateway.model.callers import (
     SecretRef,
     Tier,
 )
+from gateway.model.floor import Floor, FloorTimeouts, FloorTls
 from gateway.model.gateway import Gateway, decode
-from gateway.model.listeners import AccessLog, Listener, ListenerCertificate, ListenerRedirect, ListenerTls
+from gateway.model.listeners import (
+    AccessLog,
+    ClientValidation,
+    Hsts,
+    Listener,
+    ListenerCertificate,
+    ListenerLimits,
+    ListenerRedirect,
+    ListenerTimeouts,
+    ListenerTls,
+    NameMatch,
+    SubjectAltName,
+)
 from gateway.model.policies import (
+    AllOf,
     AnyOf,
     Authentication,
     Authorization,
@@ -35,7 +49,7 @@ from gateway.model.policies import (
     Retry,
     Timeouts,
 )
-from gateway.model.routes import Backend, Match, Module, PathMatch, Redirect, Respond, Route, ValueMatch
+from gateway.model.routes import Backend, Match, Module, Redirect, Respond, Route, ValueMatch
 from gateway.model.upstreams import (
     CircuitBreaker,
     Dns,
@@ -53,6 +67,7 @@ from gateway.model.upstreams import (
 
 __all__ = [
     "AccessLog",
+    "AllOf",
     "AnyOf",
     "ApiKeys",
     "Authentication",
@@ -62,15 +77,20 @@ __all__ = [
     "Backoff",
     "CircuitBreaker",
     "ClaimMatch",
+    "ClientValidation",
     "Cors",
     "Defaults",
     "Dns",
     "DnsUpstream",
     "Endpoint",
+    "Floor",
+    "FloorTimeouts",
+    "FloorTls",
     "Gateway",
     "HeaderEdits",
     "HeaderSource",
     "HealthCheck",
+    "Hsts",
     "HttpCheck",
     "Jwks",
     "JwtFrom",
@@ -78,12 +98,15 @@ __all__ = [
     "KeyFrom",
     "Listener",
     "ListenerCertificate",
+    "ListenerLimits",
     "ListenerRedirect",
+    "ListenerTimeouts",
     "ListenerTls",
     "LoadBalancing",
     "Match",
     "Model",
     "Module",
+    "NameMatch",
     "OneOf",
     "OutlierDetection",
     "PathMatch",
@@ -100,6 +123,7 @@ __all__ = [
     "SecretRef",
     "StaticUpstream",
     "Status",
+    "SubjectAltName",
     "Tier",
     "Timeouts",
     "Upstream",

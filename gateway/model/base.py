@@ -32,3 +32,12 @@ class OneOf(Model):
     @classmethod
     def _alternatives(cls) -> frozenset[str]:
         return frozenset(cls.model_fields)
+
+
+class PathMatch(OneOf):
+    """`prefix` takes whole segments; `template` is Envoy's uri_template (`{id}` one segment, `{rest=**}` the rest)."""
+
+    exact: PathText | None = None
+    prefix: PathText | None = None
+    template: PathText | None = None
+    regex: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from gateway.model.base import Model
 from gateway.model.callers import ApiKeys, JwtProvider, RateLimitDefaults, Tier
+from gateway.model.floor import Floor
 from gateway.model.listeners import Listener
 from gateway.model.policies import Defaults
 from gateway.model.routes import Module
@@ -25,6 +26,7 @@ class Gateway(Model):
     tiers: dict[Name, Tier] = {}
     rate_limit_defaults: RateLimitDefaults = RateLimitDefaults()
     defaults: Defaults = Defaults()
+    floor: Floor = Floor()
     modules: dict[Name, Module] = {}
 
     def rank(self, tier: str) -> int:

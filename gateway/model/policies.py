@@ -4,15 +4,32 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.model.base import Model, OneOf
+from gateway.model.base import Model, OneOf, PathMatch
 from gateway.scalars import Duration, HeaderName, HeaderValue, Method, Name
 
 
 class AnyOf(Model):
+    """One of these ways is enough. `optional`: who sends no credential at all is let in too, as nobody."""
+
     any_of: tuple[Name, ...] = Field(min_length=1)
+    optional: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.any_of
 
 
-Authentication = Literal["none"] | AnyOf
+class AllOf(Model):
+    """All of these ways at once. The first one says who is calling; the others must hold as well."""
+
+    all_of: tuple[Name, ...] = Field(min_length=2)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.all_of
+
+
+Authentication = Literal["none"] | AnyOf | AllOf
 
 
 class ClaimMatch(OneOf):
@@ -23,7 +40,10 @@ class ClaimMatch(OneOf):
 
 
 class AuthorizationRule(Model):
-    """Matches when every condition written matches: all `scopes`, all `claims`, one of `tiers`, `methods`, `cidrs`."""
+    """Matches when every condition written does: all `scopes` and `claims`, one of `tiers`, `methods`, `paths`, `cidrs`.
+
+    `shadow`: what the rule would have changed is counted, and it decides nothing.
+    """
 
     name: Name
     action: Literal["allow", "deny"]
@@ -31,7 +51,9 @@ class AuthorizationRule(Model):
     claims: dict[str, ClaimMatch] = {}
     tiers: tuple[Name, ...] = ()
     methods: tuple[Method, ...] = ()
+    paths: tuple[PathMatch, ...] = ()
     cidrs: tuple[str, ...] = ()
+    shadow: bool = False
 
 
 class Authorization(Model):
@@ -44,6 +66,7 @@ class Authorization(Model):
 class Timeouts(Model):
     request: Duration | None = None  # the whole request, Envoy RouteAction.timeout; past it the caller gets 504
     idle: Duration | None = None  # no byte in either direction, Envoy RouteAction.idle_timeout
+    stream: Duration | None = None  # the whole exchange, upload and streamed answer included, Envoy max_stream_duration
 
 
 class Backoff(Model):
@@ -51,15 +74,30 @@ class Backoff(Model):
     max: Duration = 250
 
 
+RetryCondition = Literal[
+    "connect_failure",
+    "reset",
+    "refused_stream",
+    "gateway_error",
+    "5xx",
+    "retriable_4xx",
+    "cancelled",
+    "deadline_exceeded",
+    "internal",
+    "resource_exhausted",
+    "unavailable",
+]
+"""Envoy's `x-envoy-retry-on` and, from `cancelled` on, `x-envoy-retry-grpc-on`."""
+
+
 class Retry(Model):
     attempts: Annotated[int, Field(ge=1, le=10)] = 2
-    codes: tuple[Annotated[int, Field(ge=500, le=599)], ...] = ()
-    conditions: tuple[Literal["connect_failure", "reset", "refused_stream", "gateway_error"], ...] = (
-        "connect_failure",
-        "refused_stream",
-    )
+    codes: tuple[Annotated[int, Field(ge=400, le=599)], ...] = ()
+    conditions: tuple[RetryCondition, ...] = ("connect_failure", "refused_stream")
     backoff: Backoff = Backoff()
     per_try_timeout: Duration | None = None
+    per_try_idle_timeout: Duration | None = None
+    avoid_previous_hosts: bool = True
 
 
 class Cors(Model):

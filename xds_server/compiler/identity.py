@@ -8,7 +8,7 @@ that is so where a single JWT provider is all that a route accepts and all that 
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.model import Gateway
+from gateway.model import AnyOf, Gateway
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
@@ -51,7 +51,11 @@ class RouteSpec:
 
 
 def identify(context: Context, route: ResolvedRoute) -> Identity:
-    """Raises CompileError when nothing that the route accepts exists."""
+    """Raises CompileError when nothing that the route accepts exists, or when the floor does not let it be open."""
+    who = route.authentication
+    anybody = who == "none" or (isinstance(who, AnyOf) and who.optional)
+    if anybody and context.gateway.floor.wants_credentials(route.module):
+        raise CompileError("the floor requires authentication", "authentication")
     key = ("identity", id(route.authentication))
     return context.once(key, lambda: identity_of(context.gateway, route))
 

@@ -16,12 +16,12 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as EnvoySecret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
     CommonTlsContext,
-    DownstreamTlsContext,
     UpstreamTlsContext,
 )
 
-from gateway.model import Listener, ListenerCertificate, UpstreamTls
+from gateway.model import UpstreamTls
 from gateway.problems import Path
+from gateway.secrets import references as named
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.findings import Findings
@@ -34,18 +34,6 @@ VERSIONS: Final = {"1.2": TlsParameters.TLSv1_2, "1.3": TlsParameters.TLSv1_3}
 
 def sds(name: str) -> SdsSecretConfig:
     return SdsSecretConfig(name=name, sds_config=ads())
-
-
-def downstream(context: Context, listener: Listener, certificate: ListenerCertificate) -> TransportSocket:
-    """Raises CompileError when the secret store has no such certificate."""
-    certificate_of(context, certificate.secret)
-    minimum = listener.tls.min_version if listener.tls else "1.2"
-    common = CommonTlsContext(
-        tls_params=TlsParameters(tls_minimum_protocol_version=VERSIONS[minimum]),
-        tls_certificate_sds_secret_configs=[sds(certificate.secret)],
-        alpn_protocols=["h2", "http/1.1"] if listener.http2 else ["http/1.1"],
-    )
-    return TransportSocket(name=SOCKET, typed_config=pack(DownstreamTlsContext(common_tls_context=common)))
 
 
 def upstream(context: Context, name: str, spec: UpstreamTls, protocols: tuple[str, ...]) -> TransportSocket:
@@ -81,13 +69,11 @@ def secrets(context: Context, findings: Findings) -> Iterator[EnvoySecret]:
 
 
 def references(context: Context) -> list[tuple[str, Path]]:
+    """Every certificate and CA bundle with a place that names it."""
     places: dict[str, Path] = {}
-    for listener_name, listener in context.gateway.listeners.items():
-        for index, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
-            places.setdefault(certificate.secret, ("listeners", listener_name, "tls", "certificates", index, "secret"))
-    for upstream_name, spec in context.gateway.upstreams.items():
-        if spec.tls is not None:
-            places.setdefault(spec.tls.ca_secret, ("upstreams", upstream_name, "tls", "ca_secret"))
+    for secret, path in named(context.gateway):
+        if secret.kind in {"certificate", "ca"}:
+            places.setdefault(secret.name, path)
     return sorted(places.items())
 
 

@@ -3,7 +3,8 @@
 The language's rules are ordered and may deny, RBAC's policies are neither: an allow rule becomes a policy that wants
 its conditions met and those of no deny rule before it; allowing by default is one more policy, that no deny rule
 matches. All of it in principals: they can see headers, addresses and metadata alike. Of what a client writes, only the
-method decides. That the caller is known at all is asserted once more here: an empty decision lets nobody in.
+method and the normalised path decide. That the caller is known at all is asserted once more here: an empty decision
+lets nobody in. Rules in shadow are only in the shadow rules, which Envoy counts (`rbac.shadow_denied`) and never obeys.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +17,14 @@ from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.number_pb2 import DoubleMatcher
+from envoy.type.matcher.v3.path_pb2 import PathMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 from google.protobuf.any_pb2 import Any
 
 from gateway.claims import claim_path
-from gateway.model import Authorization, AuthorizationRule, ClaimMatch, Gateway, Listener
+from gateway.model import Authorization, AuthorizationRule, ClaimMatch, Gateway, Listener, PathMatch
+from gateway.path_patterns import template_pattern
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
@@ -43,7 +47,7 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
     if route is None:
         return context.packed((NAME, None), lambda: per_route({"open": ANYBODY}))
     key = (NAME, spec.identity, route.tier, *map(id, route.authorization))
-    return context.packed(key, lambda: per_route(policies(context.gateway, spec.identity, route)))
+    return context.packed(key, lambda: authorized(context.gateway, spec.identity, route))
 
 
 def nobody(context: Context) -> Any:
@@ -51,17 +55,33 @@ def nobody(context: Context) -> Any:
     return context.packed((NAME, "nobody"), lambda: per_route({}))
 
 
-def per_route(allowed: Mapping[str, Principal]) -> rbac_pb2.RBACPerRoute:
-    rules = RBAC(
+def per_route(allowed: Mapping[str, Principal], shadow: Mapping[str, Principal] | None = None) -> rbac_pb2.RBACPerRoute:
+    config = rbac_pb2.RBAC(rules=rules(allowed))
+    if shadow is not None:
+        config.shadow_rules.CopyFrom(rules(shadow))
+    return rbac_pb2.RBACPerRoute(rbac=config)
+
+
+def rules(allowed: Mapping[str, Principal]) -> RBAC:
+    return RBAC(
         action=RBAC.ALLOW,
         policies={name: Policy(permissions=[ANYTHING], principals=[who]) for name, who in allowed.items()},
     )
-    return rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=rules))
 
 
-def policies(gateway: Gateway, identity: Identity, route: ResolvedRoute) -> dict[str, Principal]:
+def authorized(gateway: Gateway, identity: Identity, route: ResolvedRoute) -> rbac_pb2.RBACPerRoute:
+    """Who may call the route; and, where a rule is in shadow, who might if all rules were in force."""
+    enforced = policies(gateway, identity, route)
+    if not any(rule.shadow for block in route.authorization for rule in block.rules):
+        return per_route(enforced)
+    return per_route(enforced, policies(gateway, identity, route, with_shadow=True))
+
+
+def policies(
+    gateway: Gateway, identity: Identity, route: ResolvedRoute, *, with_shadow: bool = False
+) -> dict[str, Principal]:
     """Who may call the route, by the name of the rule that lets them."""
-    caller = Caller(gateway, identity)
+    caller = Caller(gateway, identity, with_shadow)
     gate = all_of(
         caller.authenticated(), caller.tier_in(gateway.tiers_from(route.tier) if identity.kind != "open" else ())
     )
@@ -75,10 +95,13 @@ def policies(gateway: Gateway, identity: Identity, route: ResolvedRoute) -> dict
 
 
 class Caller:
-    """The caller of a route as principals over the metadata in which its identity lies."""
+    """The caller of a route as principals over the metadata in which its identity lies.
 
-    def __init__(self, gateway: Gateway, identity: Identity) -> None:
-        self.gateway, self.identity = gateway, identity
+    `with_shadow`: rules in shadow count as if they were in force.
+    """
+
+    def __init__(self, gateway: Gateway, identity: Identity, with_shadow: bool = False) -> None:
+        self.gateway, self.identity, self.with_shadow = gateway, identity, with_shadow
 
     def authenticated(self) -> Principal:
         if self.identity.kind == "open":
@@ -134,6 +157,8 @@ class Caller:
             conditions.append(
                 Principal(header=HeaderMatcher(name=":method", string_match=regex("|".join(rule.methods))))
             )
+        if rule.paths:
+            conditions.append(any_of(*(path(match) for match in rule.paths)))
         if rule.cidrs:
             conditions.append(any_of(*(Principal(remote_ip=cidr(text)) for text in rule.cidrs)))
         return all_of(*conditions)
@@ -143,6 +168,8 @@ class Caller:
         allowed: dict[str, Principal] = {}
         denied: list[Principal] = []
         for index, rule in enumerate(block.rules):
+            if rule.shadow and not self.with_shadow:
+                continue
             if rule.action == "deny":
                 denied.append(self.matches(rule))
             else:
@@ -158,6 +185,23 @@ def metadata(namespace: str, path: Iterable[str], value: ValueMatcher) -> Princi
     return Principal(
         sourced_metadata=SourcedMetadata(metadata_matcher=MetadataMatcher(filter=namespace, path=segments, value=value))
     )
+
+
+def path(match: PathMatch) -> Principal:
+    """The path without its query, compared as routes are: a prefix takes whole segments."""
+    if match.exact is not None:
+        return url_path(exact(match.exact))
+    if match.template is not None:
+        return url_path(regex(template_pattern(match.template)))
+    if match.regex is not None:
+        return url_path(regex(match.regex))
+    prefix = (match.prefix or "/").rstrip("/")
+    below = url_path(StringMatcher(prefix=f"{prefix}/"))
+    return any_of(url_path(exact(prefix)), below) if prefix else below
+
+
+def url_path(value: StringMatcher) -> Principal:
+    return Principal(url_path=PathMatcher(path=value))
 
 
 def claim_value(match: ClaimMatch) -> ValueMatcher:
