@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.model import Gateway
+from gateway.model import Gateway, ListenerTls
 from gateway.problems import Path
 
-Kind = Literal["hs256", "certificate", "ca"]
+Kind = Literal["hs256", "certificate", "ca", "crl"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SecretName:
-    """One secret: `hs256` is a raw key, `certificate` a chain with its key, `ca` a bundle of certificates."""
+    """One secret: `hs256` is a raw key, `certificate` a chain with its key, `ca` a bundle of certificates.
+
+    `crl`: what an authority has revoked.
+    """
 
     name: str
     kind: Kind
@@ -26,12 +29,24 @@ def referenced(gateway: Gateway) -> frozenset[SecretName]:
 def references(gateway: Gateway) -> Iterator[tuple[SecretName, Path]]:
     """Every reference with its place in the document."""
     for name, listener in gateway.listeners.items():
-        for index, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
-            path = ("listeners", name, "tls", "certificates", index, "secret")
-            yield SecretName(certificate.secret, "certificate"), path
+        if listener.tls is not None:
+            yield from _of_listener(listener.tls, ("listeners", name, "tls"))
     for name, upstream in gateway.upstreams.items():
         if upstream.tls is not None:
             yield SecretName(upstream.tls.ca_secret, "ca"), ("upstreams", name, "tls", "ca_secret")
     for name, provider in gateway.jwt_providers.items():
         if provider.jwks.hs256 is not None:
             yield SecretName(provider.jwks.hs256.secret, "hs256"), ("jwt_providers", name, "jwks", "hs256", "secret")
+
+
+def _of_listener(tls: ListenerTls, path: Path) -> Iterator[tuple[SecretName, Path]]:
+    for index, certificate in enumerate(tls.certificates):
+        if certificate.secret is not None:
+            yield SecretName(certificate.secret, "certificate"), (*path, "certificates", index, "secret")
+    clients = tls.client_validation
+    if clients is None or clients.mode == "none":
+        return
+    if clients.ca_secret is not None:
+        yield SecretName(clients.ca_secret, "ca"), (*path, "client_validation", "ca_secret")
+    if clients.crl_secret is not None:
+        yield SecretName(clients.crl_secret, "crl"), (*path, "client_validation", "crl_secret")

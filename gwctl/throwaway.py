@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Iterable
 
 from gateway.secrets import SecretName
-from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, Secret
-from xds_server.throwaway import self_signed
+from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, RevocationList, Secret
+from xds_server.throwaway import nothing_revoked, self_signed
 
 
 def stand_ins(names: Iterable[SecretName]) -> dict[str, Secret]:
@@ -17,4 +17,6 @@ def _stand_in(secret: SecretName) -> Secret:
     if secret.kind == "hs256":
         return HmacKey(secrets.token_bytes(32))
     chain, key = self_signed(secret.name)
+    if secret.kind == "crl":
+        return RevocationList(nothing_revoked(chain, key))
     return Certificate(chain, key) if secret.kind == "certificate" else CaBundle(chain)

@@ -3,6 +3,7 @@
     NAME                 the raw bytes of an HMAC key (nothing is trimmed)
     NAME.crt, NAME.key   a certificate chain and its private key, PEM
     NAME.ca              certificates of authorities, PEM
+    NAME.crl             certificates that an authority has revoked, PEM
 
 Values go into Envoy's configuration and nowhere else: not into the database, an error or a log.
 """
@@ -14,12 +15,12 @@ from typing import Final
 
 import structlog
 
-from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, Secret
+from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, RevocationList, Secret
 
 log = structlog.get_logger(__name__)
 
 LARGEST: Final = 1 << 20  # bytes; a longer file is not a secret
-_FILE: Final = re.compile(r"([a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)(\.crt|\.key|\.ca)?")
+_FILE: Final = re.compile(r"([a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)(\.crt|\.key|\.ca|\.crl)?")
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Name, modification time (ns), size and inode of each file: differs when a secret was written."""
@@ -66,5 +67,7 @@ def _secret(name: str, files: Mapping[str, bytes]) -> Secret | None:
             return Certificate(chain, key)
         case {".ca": pem, **others} if not others:
             return CaBundle(pem)
+        case {".crl": pem, **others} if not others:
+            return RevocationList(pem)
     log.warning("secret_ignored", name=name, files=sorted(name + suffix for suffix in files))
     return None

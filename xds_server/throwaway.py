@@ -29,3 +29,19 @@ def self_signed(common_name: str, hosts: Iterable[str] = ("localhost",), days: i
     return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def nothing_revoked(chain: bytes, key: bytes, days: int = 30) -> bytes:
+    """An empty revocation list of the authority with this certificate and key, all PEM."""
+    signer = serialization.load_pem_private_key(key, password=None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise ValueError("throw-away keys are elliptic ones")
+    now = datetime.datetime.now(datetime.UTC)
+    revoked = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(x509.load_pem_x509_certificate(chain).subject)
+        .last_update(now - datetime.timedelta(minutes=5))
+        .next_update(now + datetime.timedelta(days=days))
+        .sign(signer, hashes.SHA256())
+    )
+    return revoked.public_bytes(serialization.Encoding.PEM)

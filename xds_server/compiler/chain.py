@@ -19,10 +19,12 @@ from xds_server.compiler.filters import (
     rbac,
     router,
     strict_paths,
+    transport_headers,
 )
 from xds_server.compiler.identity import RouteSpec
 
 STAGES: Final[tuple[Stage, ...]] = (
+    transport_headers.STAGE,
     strict_paths.STAGE,
     identity_headers.STAGE,
     cors.STAGE,

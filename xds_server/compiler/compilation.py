@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from gateway.model import Gateway
 from gateway.problems import Problem
 from gateway.resolve import resolve
-from xds_server.compiler import chain, clusters, listeners, tls
+from xds_server.compiler import chain, clusters, downstream_tls, listeners, tls
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import jwt_authn
 from xds_server.compiler.findings import Findings
@@ -35,8 +35,9 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     context = replace(context, closed_upstreams=closed_upstreams)
     messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream]
     messages += tls.secrets(context, findings)
+    messages += downstream_tls.secrets(context)
     messages += chain.extensions(context)
-    messages += (found for name in gateway.listeners if (found := listeners.listener(context, findings, name)))
+    messages += (found for name in gateway.listeners for found in listeners.listeners(context, findings, name))
     messages += route_tables(context, findings)
     return Compiled(tuple(messages), tuple(findings.problems))
 

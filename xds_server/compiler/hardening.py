@@ -13,9 +13,13 @@ from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.core.v3.protocol_pb2 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
+    Http3ProtocolOptions,
     HttpProtocolOptions,
     KeepaliveSettings,
+    QuicProtocolOptions,
 )
+from envoy.config.listener.v3.quic_config_pb2 import QuicProtocolOptions as QuicListenerOptions
+from envoy.config.listener.v3.udp_listener_config_pb2 import UdpListenerConfig
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -93,6 +97,32 @@ def http2() -> Http2ProtocolOptions:
         max_inbound_priority_frames_per_stream=uint32(100),
         max_inbound_window_update_frames_per_data_frame_sent=uint32(10),
         connection_keepalive=KeepaliveSettings(interval=duration(30_000), timeout=duration(10_000)),
+    )
+
+
+def quic() -> QuicProtocolOptions:
+    """QUIC with the windows and streams of HTTP/2."""
+    return QuicProtocolOptions(
+        max_concurrent_streams=uint32(100),
+        initial_stream_window_size=uint32(65_536),
+        initial_connection_window_size=uint32(1_048_576),
+    )
+
+
+def http3() -> Http3ProtocolOptions:
+    return Http3ProtocolOptions(
+        quic_protocol_options=quic(),
+        override_stream_error_on_invalid_http_message=boolean(False),
+        allow_extended_connect=False,
+    )
+
+
+def udp_listener() -> UdpListenerConfig:
+    """Settings of a QUIC listener's socket: idle connections end as those over TCP, handshakes as well."""
+    return UdpListenerConfig(
+        quic_options=QuicListenerOptions(
+            quic_protocol_options=quic(), idle_timeout=duration(300_000), crypto_handshake_timeout=duration(10_000)
+        )
     )
 
 

@@ -20,8 +20,13 @@ from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthenticat
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDownstreamTransport
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    UpstreamTlsContext,
+)
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
@@ -84,6 +89,7 @@ def disguised_secret(secret: Secret, stand_in: Certificate) -> Secret:
     if result.HasField("tls_certificate"):
         result.tls_certificate.certificate_chain.CopyFrom(DataSource(inline_bytes=stand_in.chain))
         result.tls_certificate.private_key.CopyFrom(DataSource(inline_bytes=stand_in.key))
+        result.tls_certificate.ClearField("watched_directory")  # it is on the node
     return result
 
 
@@ -126,14 +132,25 @@ def static_socket(socket: TransportSocket) -> None:
     """A secret without a source is looked up among the static ones."""
     if holds(socket.typed_config, DownstreamTlsContext):
         downstream = unpacked(socket.typed_config, DownstreamTlsContext)
-        for config in downstream.common_tls_context.tls_certificate_sds_secret_configs:
-            config.ClearField("sds_config")
+        static_tls(downstream.common_tls_context)
         socket.typed_config.CopyFrom(pack(downstream))
+    elif holds(socket.typed_config, QuicDownstreamTransport):
+        quic = unpacked(socket.typed_config, QuicDownstreamTransport)
+        static_tls(quic.downstream_tls_context.common_tls_context)
+        socket.typed_config.CopyFrom(pack(quic))
     elif holds(socket.typed_config, UpstreamTlsContext):
         upstream = unpacked(socket.typed_config, UpstreamTlsContext)
-        combined = upstream.common_tls_context.combined_validation_context
-        combined.validation_context_sds_secret_config.ClearField("sds_config")
+        static_tls(upstream.common_tls_context)
         socket.typed_config.CopyFrom(pack(upstream))
+
+
+def static_tls(common: CommonTlsContext) -> None:
+    for config in common.tls_certificate_sds_secret_configs:
+        config.ClearField("sds_config")
+    if common.HasField("validation_context_sds_secret_config"):
+        common.validation_context_sds_secret_config.ClearField("sds_config")
+    if common.HasField("combined_validation_context"):
+        common.combined_validation_context.validation_context_sds_secret_config.ClearField("sds_config")
 
 
 def holds(value: Any, kind: type[Message]) -> bool:

@@ -32,6 +32,24 @@ def preflight(route: str) -> str:
     return route + PREFLIGHT
 
 
+QUIC: Final = "/http3"
+"""Suffix of the UDP listener beside an operator's listener."""
+
+
+def quic_listener(listener: str) -> str:
+    return listener + QUIC
+
+
+def node_certificate(cert_file: str, key_file: str) -> str:
+    """The secret of a certificate that is in files on the node."""
+    return f"tollhouse/files:{cert_file}:{key_file}"
+
+
+def authority_with_crl(ca: str, crl: str) -> str:
+    """The secret that holds both."""
+    return f"{ca}/{crl}"
+
+
 _COLLECTIONS: Final = {
     resources.CLUSTER: "upstreams",
     resources.ENDPOINTS: "upstreams",
@@ -46,6 +64,8 @@ def document_path(type_url: str, name: str, message: str = "") -> Path | None:
     `message` is Envoy's: where it quotes one of our JWT providers, that is the place.
     """
     collection = _COLLECTIONS.get(type_url)
+    if type_url == resources.LISTENER:
+        name = name.removesuffix(QUIC)
     if collection is not None and "/" not in name:
         return (collection, name)
     if type_url == resources.EXTENSION:

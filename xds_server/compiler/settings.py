@@ -38,9 +38,16 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class CaBundle:
-    """The certificates of the authorities that an upstream is verified against, PEM."""
+    """The certificates of the authorities that an upstream or a client is verified against, PEM."""
 
     pem: bytes = field(repr=False)
 
 
-Secret = HmacKey | Certificate | CaBundle
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """Certificates that an authority no longer vouches for: one CRL for each authority, PEM."""
+
+    pem: bytes = field(repr=False)
+
+
+Secret = HmacKey | Certificate | CaBundle | RevocationList

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from gateway.problems import Path
 from xds_server.compiler.inline import copied, holds, unpacked
-from xds_server.compiler.names import NOWHERE, route_path
+from xds_server.compiler.names import NOWHERE, QUIC, route_path
 from xds_server.compiler.wire import pack
 
 Messages = tuple[Message, ...]
@@ -93,12 +93,14 @@ def jwt_authn_of(message: Message) -> JwtAuthentication | None:
 
 
 def listener_names(messages: Messages) -> Sequence[str]:
-    return [m.name for m in messages if isinstance(m, Listener)]
+    return list(dict.fromkeys(m.name.removesuffix(QUIC) for m in messages if isinstance(m, Listener)))
 
 
 def only_listeners(messages: Messages, kept: Container[str]) -> Messages:
     found = only_providers(messages, ())
-    return tuple(m for m in found if not isinstance(m, (Listener, RouteConfiguration)) or m.name in kept)
+    return tuple(
+        m for m in found if not isinstance(m, (Listener, RouteConfiguration)) or m.name.removesuffix(QUIC) in kept
+    )
 
 
 SUSPECTS: Final = (
