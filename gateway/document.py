@@ -22,10 +22,11 @@ KINDS: Final = (
     "defaults",
     "floor",
     "modules",
+    "rollout",
 )
 """Every key of a document that holds objects, in the model's order."""
 
-SINGLE: Final = frozenset({"tiers", "rate_limit_defaults", "defaults", "floor"})
+SINGLE: Final = frozenset({"tiers", "rate_limit_defaults", "defaults", "floor", "rollout"})
 """Kinds whose whole body is one object, named like the kind."""
 
 DEFAULT_OWNER: Final = "default"

@@ -34,6 +34,7 @@ class FileHead(Model):
     defaults: dict[str, Any] = Field(default_factory=dict)
     floor: dict[str, Any] = Field(default_factory=dict)
     modules: dict[str, Any] = Field(default_factory=dict)
+    rollout: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

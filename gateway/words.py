@@ -15,7 +15,6 @@ from gateway.problems import Path
 MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
-    "Gateway": {"rollout"},
     "Listener": {"envoy"},
     "StaticUpstream": {"envoy"},
     "DnsUpstream": {"envoy"},

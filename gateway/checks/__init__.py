@@ -14,6 +14,7 @@ from gateway.checks import (
     patterns,
     quotas,
     references,
+    rollouts,
     routes,
     upstreams,
 )
@@ -33,4 +34,5 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     keysets.problems,
     headers.problems,
     quotas.problems,
+    rollouts.problems,
 )

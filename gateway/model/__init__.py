@@ -49,6 +49,7 @@ from gateway.model.policies import (
     Retry,
     Timeouts,
 )
+from gateway.model.rollout import HaltOn, NodeSelector, Rollout, Wave
 from gateway.model.routes import Backend, Match, Module, Redirect, Respond, Route, ValueMatch
 from gateway.model.upstreams import (
     CircuitBreaker,
@@ -87,6 +88,7 @@ __all__ = [
     "FloorTimeouts",
     "FloorTls",
     "Gateway",
+    "HaltOn",
     "HeaderEdits",
     "HeaderSource",
     "HealthCheck",
@@ -107,6 +109,7 @@ __all__ = [
     "Model",
     "Module",
     "NameMatch",
+    "NodeSelector",
     "OneOf",
     "OutlierDetection",
     "PathMatch",
@@ -119,6 +122,7 @@ __all__ = [
     "Redirect",
     "Respond",
     "Retry",
+    "Rollout",
     "Route",
     "SecretRef",
     "StaticUpstream",
@@ -130,6 +134,7 @@ __all__ = [
     "UpstreamBase",
     "UpstreamTls",
     "ValueMatch",
+    "Wave",
     "decode",
     "written_in",
 ]

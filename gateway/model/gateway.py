@@ -8,6 +8,7 @@ from gateway.model.callers import ApiKeys, JwtProvider, RateLimitDefaults, Tier
 from gateway.model.floor import Floor
 from gateway.model.listeners import Listener
 from gateway.model.policies import Defaults
+from gateway.model.rollout import Rollout
 from gateway.model.routes import Module
 from gateway.model.upstreams import Upstream
 from gateway.scalars import Name
@@ -28,6 +29,7 @@ class Gateway(Model):
     defaults: Defaults = Defaults()
     floor: Floor = Floor()
     modules: dict[Name, Module] = {}
+    rollout: Rollout = Rollout()
 
     def rank(self, tier: str) -> int:
         """The tier's place, 0 the lowest. Raises ValueError for an unknown tier."""
