@@ -3,14 +3,14 @@
 import re
 from typing import Final
 
-_CHARACTERS: Final = "a-zA-Z0-9._~%!$&'()+,;:@=-"
+_CHARACTERS: Final = "-a-zA-Z0-9._~%!$&'()+,;:@="
 SEGMENT: Final = f"[{_CHARACTERS}]+"
 REST: Final = f"[{_CHARACTERS}/]*"
 _OPERATOR: Final = re.compile(r"\{[A-Za-z][A-Za-z0-9_]*(?:=([^{}]*))?\}|\*\*|\*")
 
 
 def template_pattern(template: str) -> str:
-    """An RE2 pattern of the whole path: `*` and `{name}` are one segment, `**` is the rest (envoy `uri_template_lib`)."""
+    """An RE2 pattern of the whole path, as Envoy makes one: `*` and `{name}` are one segment, `**` is the rest."""
     found, end = [], 0
     for operator in _OPERATOR.finditer(template):
         inner = operator[1] if operator[1] is not None else "*" if operator[0][0] == "{" else operator[0]

@@ -1,4 +1,4 @@
-"""What the organisation asks of every route, whatever modules and routes say: they may extend it and never weaken it."""
+"""What the organisation asks of every route: modules and routes may extend it and never weaken it."""
 
 from typing import Literal
 
