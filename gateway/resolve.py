@@ -145,7 +145,7 @@ def merge_edits(edits: Iterable[HeaderEdits | None]) -> HeaderEdits:
 
 
 def precedence(route: ResolvedRoute) -> tuple[object, ...]:
-    """Gateway API's order: priority, exact, longest template or prefix, method, headers and cookies, query; regex; then name."""
+    """Gateway API's order: priority, exact, longest template or prefix, method, headers, query; regex; then name."""
     match, path = route.match, route.match.where
     if path.exact is not None:
         kind, text = 0, path.exact
@@ -160,6 +160,7 @@ def precedence(route: ResolvedRoute) -> tuple[object, ...]:
         -len(literal),
         -text.count("/"),
         not match.methods,
+        # a cookie is in a header, and a gRPC call is known by one
         -(len(match.headers) + len(match.cookies) + (match.grpc is not None)),
         -len(match.query),
         route.module,

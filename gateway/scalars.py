@@ -146,6 +146,9 @@ Host = Annotated[
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^`|~-]+$", max_length=256, to_lower=True)]
 """An RFC 9110 field name without underscores (the listener rejects those), held in lower case."""
 
+CookieName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=256)]
+"""An RFC 6265 cookie name; case counts."""
+
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\t\x20-\x7e\x80-\xff]*$", max_length=8192)]
 """An RFC 9110 field value: no CR, LF or NUL."""
 

@@ -29,8 +29,10 @@ def _fields(scope: Scope) -> Iterator[Field]:
         if level.timeouts is not None:
             yield (*path, "timeouts", "request"), level.timeouts.request
             yield (*path, "timeouts", "idle"), level.timeouts.idle
+            yield (*path, "timeouts", "stream"), level.timeouts.stream
         if isinstance(level.retry, Retry):
             yield (*path, "retry", "per_try_timeout"), level.retry.per_try_timeout
+            yield (*path, "retry", "per_try_idle_timeout"), level.retry.per_try_idle_timeout
             yield (*path, "retry", "backoff", "base"), level.retry.backoff.base
 
 
@@ -42,5 +44,9 @@ def _of_upstream(upstream: Upstream, path: Path) -> Iterator[Field]:
     if isinstance(upstream.outlier_detection, OutlierDetection):
         yield (*path, "outlier_detection", "interval"), upstream.outlier_detection.interval
         yield (*path, "outlier_detection", "base_ejection_time"), upstream.outlier_detection.base_ejection_time
+    yield (*path, "connection", "idle_timeout"), upstream.connection.idle_timeout
+    yield (*path, "connection", "max_duration"), upstream.connection.max_duration
+    if upstream.load_balancing.slow_start is not None:
+        yield (*path, "load_balancing", "slow_start", "window"), upstream.load_balancing.slow_start.window
     if isinstance(upstream, DnsUpstream):
         yield (*path, "dns", "refresh"), upstream.dns.refresh

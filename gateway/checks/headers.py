@@ -7,7 +7,7 @@ from gateway.checks.addresses import is_origin
 from gateway.checks.scope import Scope
 from gateway.model import ApiKeys, Cors, HeaderEdits, JwtProvider
 from gateway.problems import Path, Problem
-from gateway.resolve import header_names_of_identity
+from gateway.resolve import NO_EDITS, header_names_of_identity
 
 OF_THE_MESSAGE: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
@@ -28,6 +28,11 @@ def problems(scope: Scope) -> Iterator[Problem]:
             yield from _edits(level.response_headers, (*path, "response_headers"), frozenset())
         if isinstance(level.cors, Cors):
             yield from _cors(level.cors, (*path, "cors"))
+    for route in scope.routes:
+        for index, backend in enumerate(route.route.backends or ()):
+            place = (*route.path, "backends", index)
+            yield from _edits(backend.request_headers or NO_EDITS, (*place, "request_headers"), identity)
+            yield from _edits(backend.response_headers or NO_EDITS, (*place, "response_headers"), frozenset())
     for name, provider in scope.gateway.jwt_providers.items():
         yield from _claims(provider, ("jwt_providers", name))
     for name, keys in scope.gateway.api_keys.items():

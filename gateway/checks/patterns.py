@@ -14,6 +14,7 @@ from gateway.checks.addresses import cidr_fault
 from gateway.checks.routes import written
 from gateway.checks.scope import Scope
 from gateway.checks.templates import fault
+from gateway.cookie_patterns import cookie_pattern
 from gateway.model import AuthorizationRule, Match, PathMatch, ValueMatch
 from gateway.path_patterns import template_pattern
 from gateway.problems import Path, Problem
@@ -49,9 +50,26 @@ def _rule(rule: AuthorizationRule, path: Path) -> Iterator[Problem]:
 
 
 def _match(match: Match, path: Path) -> Iterator[Problem]:
-    yield from _path(match.path, (*path, "path"))
+    if match.path is not None:
+        yield from _path(match.path, (*path, "path"))
     yield from _values(match.headers, (*path, "headers"))
     yield from _values(match.query, (*path, "query"))
+    yield from _values(match.cookies, (*path, "cookies"))
+    yield from _cookies(match.cookies, (*path, "cookies"))
+
+
+def _cookies(cookies: Mapping[str, ValueMatch], path: Path) -> Iterator[Problem]:
+    """Each is compared within the whole cookie header, so the pattern may not reach over into the next one."""
+    for name, match in cookies.items():
+        if match.regex is not None and regex_fault(match.regex):
+            continue
+        place = (*path, name, "regex") if match.regex is not None else (*path, name)
+        try:
+            pattern = cookie_pattern(name, match)
+        except ValueError as error:
+            yield Problem("GW252", place, f"the cookie '{name}' {error}", "write what the value may hold, as [^;] does")
+        else:
+            yield from regex_problems(pattern, place)
 
 
 def _path(match: PathMatch, path: Path) -> Iterator[Problem]:

@@ -19,6 +19,8 @@ def problems(scope: Scope) -> Iterator[Problem]:
             yield from _policies(scope, route.authentication, route.authorization, inner)
             for index, backend in enumerate(route.backends or ()):
                 yield from scope.dangling("upstreams", backend.upstream, (*inner, "backends", index, "upstream"))
+            if route.mirror is not None:
+                yield from scope.dangling("upstreams", route.mirror.upstream, (*inner, "mirror", "upstream"))
     yield from _unused(scope)
 
 
@@ -46,6 +48,7 @@ def _unused(scope: Scope) -> Iterator[Problem]:
     if not (scope.names.complete and scope.names.decoded):
         return
     used = {backend.upstream for route in scope.routes for backend in route.route.backends or ()}
+    used |= {route.route.mirror.upstream for route in scope.routes if route.route.mirror is not None}
     if used - set(scope.names["upstreams"]):
         return  # a misspelled name is an error already, and may be the one that is missing here
     for name in scope.gateway.upstreams:

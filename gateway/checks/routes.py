@@ -38,14 +38,15 @@ def _empty(scope: Scope) -> Iterator[Problem]:
 def _fence(fence: str | None, route: ResolvedRoute) -> Iterator[Problem]:
     if fence is None:
         return
-    kind, text = written(route.match.path)
+    kind, text = written(route.match.where)
     if inside(fence, kind, text):
         return
     message = f"the path '{text}' is outside the module's path_prefix '{fence}'"
     if kind == "regex":
         message = f"the regex does not keep to the module's path_prefix '{fence}'"
     help_ = f"paths are written in full: begin it with {fence.rstrip('/')}/"
-    yield Problem("GW213", (*route.path, "match", "path", kind), message, help_)
+    place = ("path", kind) if route.match.path is not None else ("grpc", "service")
+    yield Problem("GW213", (*route.path, "match", *place), message, help_)
 
 
 def inside(fence: str, kind: str, text: str) -> bool:
@@ -118,14 +119,17 @@ def _redirect(route: ResolvedRoute) -> Iterator[Problem]:
     if redirect is None:
         return
     path = (*route.path, "redirect")
-    if redirect.path is not None and redirect.path_prefix is not None:
-        yield Problem("GW218", path, "a redirect has `path` or `path_prefix`, not both")
-    elif redirect.path_prefix is not None and route.match.path.prefix is None:
+    if sum(one is not None for one in (redirect.path, redirect.path_prefix, redirect.path_regex)) > 1:
+        yield Problem("GW218", path, "a redirect has one of `path`, `path_prefix` and `path_regex`")
+    elif redirect.path_prefix is not None and route.match.where.prefix is None:
         message = "`path_prefix` replaces the prefix that matched, but the route does not match by prefix"
         yield Problem("GW218", (*path, "path_prefix"), message, "write `path`, or match by `prefix`")
     elif not written_in(redirect) - {"status"}:
         yield Problem(
-            "GW218", path, "the redirect leads to the same place", "write scheme, host, port, path or path_prefix"
+            "GW218",
+            path,
+            "the redirect leads to the same place",
+            "write scheme, host, port, path, path_prefix or path_regex",
         )
 
 
@@ -185,12 +189,13 @@ def _overlap(
 
 def match_key(match: Match) -> tuple[object, ...]:
     """Equal for matches that take the same requests, methods aside: variables have no names, order does not count."""
-    kind, text = written(match.path)
+    kind, text = written(match.where)
     if kind == "template":
         text = shape(text)
     elif kind == "prefix":
         text = text.rstrip("/")
-    return (kind, text, _values(match.headers), _values(match.query))
+    values = (_values(match.headers), _values(match.query), _values(match.cookies))
+    return (kind, text, match.grpc is not None, *values)
 
 
 def _values(matches: dict[str, ValueMatch]) -> tuple[object, ...]:

@@ -32,6 +32,11 @@ def shape(template: str) -> str:
     return _OPERATOR.sub(lambda found: found[2] or ("*" if found[1] else found[0]), template)
 
 
+def variables(template: str) -> tuple[str, ...]:
+    """The names that are written in a template, in order."""
+    return tuple(found[1] for found in _OPERATOR.finditer(template) if found[1])
+
+
 def _operators(segment: str) -> list[str]:
     return re.findall(r"\{[^{}]*\}|\*\*|\*", segment)
 

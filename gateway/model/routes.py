@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from gateway.model.base import Model, OneOf, PathMatch, PathText, PortNumber, Status, written_in
 from gateway.model.callers import RateLimit
 from gateway.model.policies import Authentication, Authorization, HeaderEdits, Policies
+from gateway.model.upstreams import SessionPersistence
 from gateway.scalars import CookieName, HeaderName, Host, Method, Name, Percent
 
 
@@ -57,10 +58,9 @@ class Match(Model):
     @property
     def where(self) -> PathMatch:
         """The path that is written, or the one by which a gRPC method is called (`/package.Service/Method`)."""
-        if self.path is not None:
-            return self.path
-        assert self.grpc is not None  # the validator has seen to it
-        return grpc_path(self.grpc.service, self.grpc.method)
+        if self.grpc is not None:
+            return grpc_path(self.grpc.service, self.grpc.method)
+        return self.path or PathMatch(prefix="/")  # the validator has seen to it that one of them is written
 
 
 @lru_cache(maxsize=4096)
@@ -146,6 +146,7 @@ class Route(Policies):
     mirror: Mirror | None = None
     rewrite: Rewrite | None = None
     upgrades: tuple[Literal["websocket"], ...] = ()
+    session_persistence: SessionPersistence | None = None
     description: str | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] | None = None
     authentication: Authentication | None = None

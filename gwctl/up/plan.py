@@ -130,7 +130,7 @@ def _sample(gateway: Gateway, route: ResolvedRoute) -> Sample:
 
 
 def _path(route: ResolvedRoute) -> str | None:
-    path = route.match.path
+    path = route.match.where
     if path.template is not None:
         return path.template if "{" not in path.template and "*" not in path.template else None
     return path.exact or path.prefix

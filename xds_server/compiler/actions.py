@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption, RuntimeFractionalPercent
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -13,14 +13,15 @@ from envoy.config.route.v3.route_components_pb2 import (
     WeightedCluster,
 )
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
-from envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
+from envoy.type.v3.percent_pb2 import FractionalPercent
 
-from gateway.model import Backend, Listener, ListenerRedirect, PathMatch, Redirect, Retry
-from gateway.resolve import ResolvedRoute
+from gateway.model import Backend, Listener, ListenerRedirect, Mirror, PathMatch, Redirect, Retry
+from gateway.resolve import NO_EDITS, ResolvedRoute
+from xds_server.compiler import rewrites
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import ClosedError, CompileError
 from xds_server.compiler.match import method_is
-from xds_server.compiler.wire import duration, literal, pack, uint32
+from xds_server.compiler.wire import duration, pack, uint32
 
 IDEMPOTENT: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE")  # RFC 9110 9.2.2
 DEFAULT_PORTS: Final = {"HTTP": 80, "HTTPS": 443}
@@ -29,7 +30,17 @@ CONDITIONS: Final = {
     "reset": "reset",
     "refused_stream": "refused-stream",
     "gateway_error": "gateway-error",
+    "5xx": "5xx",
+    "retriable_4xx": "retriable-4xx",
+    "cancelled": "cancelled",
+    "deadline_exceeded": "deadline-exceeded",
+    "internal": "internal",
+    "resource_exhausted": "resource-exhausted",
+    "unavailable": "unavailable",
 }
+PREVIOUS_HOSTS: Final = RetryPolicy.RetryHostPredicate(
+    name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
+)
 STATUSES: Final = {
     301: RedirectAction.MOVED_PERMANENTLY,
     302: RedirectAction.FOUND,
@@ -46,27 +57,70 @@ def forward(context: Context, route: ResolvedRoute, backends: tuple[Backend, ...
         retry_policy=retries(context, route.retry, only_idempotent=route.retry_inherited) if route.retry else None,
     )
     for index, backend in enumerate(backends):
-        check_upstream(context, backend.upstream, index)
-    if len(backends) == 1:
+        check_upstream(context, backend.upstream, "backends", index, "upstream")
+    if len(backends) == 1 and not edited(backends[0]):
         action.cluster = backends[0].upstream
     else:
         action.weighted_clusters.CopyFrom(weighted(backends))
+    if (lifetime := stream_duration(route)) is not None:
+        action.max_stream_duration.CopyFrom(lifetime)
+    if route.route.rewrite is not None:
+        rewrites.apply(action, route.route.rewrite, route.match.where)
+    if route.route.mirror is not None:
+        check_upstream(context, route.route.mirror.upstream, "mirror", "upstream")
+        action.request_mirror_policies.append(mirrored(route.route.mirror))
+    action.upgrade_configs.extend(RouteAction.UpgradeConfig(upgrade_type=name) for name in route.route.upgrades)
     return action
 
 
-def check_upstream(context: Context, name: str, index: int) -> None:
+def stream_duration(route: ResolvedRoute) -> RouteAction.MaxStreamDuration | None:
+    """How long a stream may live. A gRPC caller's own `grpc-timeout` holds too, up to what the route allows."""
+    lifetime = route.timeouts.stream
+    if lifetime is None and route.match.grpc is None:
+        return None
+    return RouteAction.MaxStreamDuration(
+        max_stream_duration=duration(lifetime) if lifetime is not None else None,
+        grpc_timeout_header_max=duration(lifetime or route.timeouts.request) if route.match.grpc else None,
+    )
+
+
+def mirrored(mirror: Mirror) -> RouteAction.RequestMirrorPolicy:
+    """The copy keeps its host: a mirror that tells its sites apart would not know one that ends in `-shadow`."""
+    share = FractionalPercent(numerator=round(mirror.percent * 10_000), denominator=FractionalPercent.MILLION)
+    return RouteAction.RequestMirrorPolicy(
+        cluster=mirror.upstream,
+        runtime_fraction=RuntimeFractionalPercent(default_value=share),
+        disable_shadow_host_suffix_append=True,
+    )
+
+
+def check_upstream(context: Context, name: str, *field: str | int) -> None:
     """Envoy would send to a cluster that it does not have, and answer 503."""
     if name in context.closed_upstreams:
         raise ClosedError(context.closed_upstreams[name])
     if name not in context.gateway.upstreams:
-        raise CompileError(f"there is no upstream {name!r}", "backends", index, "upstream")
+        raise CompileError(f"there is no upstream {name!r}", *field)
+
+
+def edited(backend: Backend) -> bool:
+    return backend.request_headers is not None or backend.response_headers is not None
 
 
 def weighted(backends: tuple[Backend, ...]) -> WeightedCluster:
     if not any(backend.weight for backend in backends):
         raise CompileError("every backend has weight 0", "backends")
-    return WeightedCluster(
-        clusters=[WeightedCluster.ClusterWeight(name=b.upstream, weight=uint32(b.weight)) for b in backends]
+    return WeightedCluster(clusters=[share_of(backend) for backend in backends])
+
+
+def share_of(backend: Backend) -> WeightedCluster.ClusterWeight:
+    request, response = backend.request_headers or NO_EDITS, backend.response_headers or NO_EDITS
+    return WeightedCluster.ClusterWeight(
+        name=backend.upstream,
+        weight=uint32(backend.weight),
+        request_headers_to_add=header_options(request.set, request.add),
+        request_headers_to_remove=request.remove,
+        response_headers_to_add=header_options(response.set, response.add),
+        response_headers_to_remove=response.remove,
     )
 
 
@@ -84,16 +138,13 @@ def retry_policy(retry: Retry, *, only_idempotent: bool) -> RetryPolicy:
         num_retries=uint32(retry.attempts),
         retriable_status_codes=retry.codes,
         per_try_timeout=duration(retry.per_try_timeout) if retry.per_try_timeout else None,
+        per_try_idle_timeout=duration(retry.per_try_idle_timeout) if retry.per_try_idle_timeout else None,
         retry_back_off=RetryPolicy.RetryBackOff(
             base_interval=duration(max(1, retry.backoff.base)),
             max_interval=duration(max(1, retry.backoff.base, retry.backoff.max)),
         ),
-        retry_host_predicate=[
-            RetryPolicy.RetryHostPredicate(
-                name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
-            )
-        ],
-        host_selection_retry_max_attempts=3,
+        retry_host_predicate=[PREVIOUS_HOSTS] if retry.avoid_previous_hosts else [],
+        host_selection_retry_max_attempts=3 if retry.avoid_previous_hosts else 0,
         retriable_request_headers=[method_is(IDEMPOTENT)] if only_idempotent else list[HeaderMatcher](),
     )
 
@@ -115,17 +166,10 @@ def redirect(spec: Redirect, path: PathMatch, listener: Listener, port: int) -> 
     if spec.path is not None or (spec.path_prefix is not None and path.exact is not None):
         action.path_redirect = spec.path or spec.path_prefix or "/"
     elif spec.path_prefix is not None:
-        action.regex_rewrite.CopyFrom(replace_prefix(path, spec.path_prefix))
+        action.regex_rewrite.CopyFrom(rewrites.replace_prefix(path, spec.path_prefix, "redirect", "path_prefix"))
+    elif spec.path_regex is not None:
+        action.regex_rewrite.CopyFrom(rewrites.replace_regex(spec.path_regex))
     return action
-
-
-def replace_prefix(path: PathMatch, by: str) -> RegexMatchAndSubstitute:
-    """Envoy's `prefix_rewrite` makes `//x` of `/api/x` when the prefix is replaced by `/`; this does not."""
-    if path.prefix is None:
-        raise CompileError("path_prefix replaces the prefix of a prefix match", "redirect", "path_prefix")
-    old, new = literal(path.prefix.rstrip("/")), by.rstrip("/")
-    pattern, substitution = (f"^{old}", new) if old and new else (f"^{old}/?", f"{new}/")
-    return RegexMatchAndSubstitute(pattern=RegexMatcher(regex=pattern), substitution=substitution.replace("\\", "\\\\"))
 
 
 def redirect_all(spec: ListenerRedirect) -> RedirectAction:

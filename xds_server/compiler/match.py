@@ -1,10 +1,10 @@
 """Which requests a route takes: `match` of the document as Envoy's RouteMatch.
 
 Envoy has no query matcher for "absent", so an optional parameter makes two matches of one: the parameter fits, or the
-path has no such parameter.
+path has no such parameter. The same with cookies, which Envoy knows only as one header.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final
 
@@ -13,25 +13,37 @@ from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import U
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
+from gateway.cookie_patterns import cookie_pattern
 from gateway.model import Match, PathMatch, ValueMatch
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.wire import exact, extension, literal, regex
 
 MOST_OPTIONAL: Final = 4
 TEMPLATE_MATCHER: Final = "envoy.path.match.uri_template.uri_template_matcher"
+GRPC_CALL: Final = HeaderMatcher(name="content-type", string_match=StringMatcher(prefix="application/grpc"))
 Condition = HeaderMatcher | QueryParameterMatcher
+NONE: Final[Mapping[str, ValueMatch]] = {}
 
 
 def route_matches(match: Match) -> Iterator[RouteMatch]:
-    """One RouteMatch, or one for each combination of optional query parameters being there or not."""
-    yield from path_matches(match.path, request_headers(match), match.query)
+    """One RouteMatch, or one for each combination of optional query parameters and cookies being there or not."""
+    yield from path_matches(match.where, request_headers(match), match.query, match.cookies)
 
 
-def path_matches(path: PathMatch, headers: list[HeaderMatcher], query: dict[str, ValueMatch]) -> Iterator[RouteMatch]:
+def path_matches(
+    path: PathMatch,
+    headers: list[HeaderMatcher],
+    query: Mapping[str, ValueMatch],
+    cookies: Mapping[str, ValueMatch] = NONE,
+) -> Iterator[RouteMatch]:
     """Raises CompileError for more optional parameters than can be spelled out."""
-    if sum(value.optional for value in query.values()) > MOST_OPTIONAL:
-        raise CompileError(f"more than {MOST_OPTIONAL} optional query parameters in one match", "match", "query")
-    for conditions in product(*(alternatives(name, value) for name, value in query.items())):
+    for values, word in ((query, "query parameters"), (cookies, "cookies")):
+        if sum(value.optional for value in values.values()) > MOST_OPTIONAL:
+            field = "cookies" if values is cookies else "query"
+            raise CompileError(f"more than {MOST_OPTIONAL} optional {word} in one match", "match", field)
+    choices = [alternatives(name, value) for name, value in query.items()]
+    choices += [cookie_alternatives(name, value) for name, value in cookies.items()]
+    for conditions in product(*choices):
         result = route_path(path)
         result.headers.extend([*headers, *(c for c in conditions if isinstance(c, HeaderMatcher))])
         result.query_parameters.extend(c for c in conditions if isinstance(c, QueryParameterMatcher))
@@ -53,6 +65,7 @@ def route_path(path: PathMatch) -> RouteMatch:
 
 def request_headers(match: Match) -> list[HeaderMatcher]:
     methods = [method_is(match.methods)] if match.methods else []
+    methods += [GRPC_CALL] if match.grpc is not None else []
     return methods + [header(name, value) for name, value in match.headers.items()]
 
 
@@ -110,3 +123,23 @@ def without(name: str) -> HeaderMatcher:
     """The request has no query parameter of this name, as spelled."""
     there = regex(f"[^?]*\\?(.*&)?{literal(name)}(=.*|&.*)?")
     return HeaderMatcher(name=":path", string_match=there, invert_match=True)
+
+
+def cookie_alternatives(name: str, value: ValueMatch) -> list[Condition]:
+    """The conditions of which any may hold for one cookie. A request without a cookie header has empty ones."""
+    there = ValueMatch.model_construct(present=True)
+    absent = cookie(name, there, absent=True)
+    if value.present is False:
+        return [absent]
+    fits = cookie(name, value)
+    return [fits, absent] if value.optional else [fits]
+
+
+def cookie(name: str, value: ValueMatch, *, absent: bool = False) -> HeaderMatcher:
+    try:
+        pattern = cookie_pattern(name, value)
+    except ValueError as error:
+        raise CompileError(f"the cookie {name!r} {error}", "match", "cookies", name) from None
+    return HeaderMatcher(
+        name="cookie", string_match=regex(pattern), invert_match=absent, treat_missing_header_as_empty=absent
+    )

@@ -82,7 +82,7 @@ class RouteCompiler:
         pending = {} if shared is not None else preflight_methods(routes)
         for route in routes:
             if route.cors is not None and (methods := pending.pop(preflight_key(route), None)) is not None:
-                for match in path_matches(route.match.path, preflight(methods), {}):
+                for match in path_matches(route.match.where, preflight(methods), {}):
                     yield self._answer(names.preflight(route.full_name), match, route.cors)
             yield from self._routes(route)
 
@@ -131,7 +131,7 @@ class RouteCompiler:
         elif spec.respond is not None:
             result.direct_response.CopyFrom(actions.respond(spec.respond.status, spec.respond.body))
         elif spec.redirect is not None:
-            result.redirect.CopyFrom(actions.redirect(spec.redirect, route.match.path, self.listener, self.port))
+            result.redirect.CopyFrom(actions.redirect(spec.redirect, route.match.where, self.listener, self.port))
         return result
 
     def _closed(self, route: ResolvedRoute, code: str) -> Iterator[Route]:
@@ -139,7 +139,7 @@ class RouteCompiler:
         try:
             matches = list(route_matches(route.match))
         except CompileError:
-            matches = list(path_matches(route.match.path, [], {}))
+            matches = list(path_matches(route.match.where, [], {}))
         for match in matches:
             closed = self.own(route.full_name, match)
             closed.direct_response.CopyFrom(actions.respond(500, replies.closed(code)))
@@ -181,7 +181,7 @@ def preflight(methods: Iterable[str] = ()) -> list[HeaderMatcher]:
 
 
 def preflight_key(route: ResolvedRoute) -> Preflight:
-    path = route.match.path
+    path = route.match.where
     return (path.exact, path.prefix, path.template, path.regex, id(route.cors))
 
 
