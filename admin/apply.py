@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,6 +18,7 @@ from gateway.document import Change, Object
 from gateway.places import Where
 from gateway.problems import Problem
 from gateway.read import Loaded
+from xds_server.compiler.certificates import of_dates
 from xds_server.rollout.candidate import Builder, Candidate
 from xds_server.rollout.stored import from_row, to_row
 
@@ -80,6 +82,7 @@ class Applier:
         if change.empty:
             return Applied(head.number, head.version, (), warnings)
         candidate = await self._compile(loaded, head.number + 1)
+        warnings += _accepted(_of_secrets(candidate), loaded)
         changed = _actions(change)
         if wanted.dry_run:
             return Applied(head.number, candidate.snapshot.version, changed, warnings)
@@ -157,6 +160,11 @@ def _accepted(problems: Sequence[Problem], loaded: Loaded) -> tuple[Problem, ...
     if any(problem.severity == "error" for problem in placed):
         raise invalid(placed, loaded.where)
     return placed
+
+
+def _of_secrets(candidate: Candidate) -> tuple[Problem, ...]:
+    """What is wrong with secrets that the document names, today's dates included."""
+    return (*candidate.problems, *of_dates(candidate.dated, datetime.now(UTC)))
 
 
 def _actions(change: Change) -> tuple[tuple[str, str, str], ...]:

@@ -4,7 +4,7 @@ All of it is in memory, so it is answered while the database is away.
 """
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway import render
@@ -161,7 +161,7 @@ def _published(state: State) -> dict[str, Any] | None:
         "revision": state.published.snapshot.revision,
         "version": state.published.snapshot.version,
         "at": _time(state.published.at),
-        "problems": render.as_json(state.published.problems),
+        "problems": render.as_json(state.published.problems_at(datetime.now(UTC))),
     }
 
 

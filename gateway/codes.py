@@ -89,6 +89,8 @@ CODES: Final = {
     "GW313": Code("a public key that cannot be used"),
     "GW314": Code("a header with two meanings"),
     "GW315": Code("a JWT provider without a place for the token"),
+    "GW316": Code("a place that key sets are not fetched from"),
+    "GW317": Code("a time for fetching key sets that is out of range"),
     "GW321": Code("an edit of a header that belongs to the message"),
     "GW322": Code("a reserved header as a carrier of identity"),
     "GW323": Code("a header that is both written and removed"),

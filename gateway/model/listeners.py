@@ -10,6 +10,8 @@ from gateway.scalars import Duration, Host, Name, Percent, Size
 NodePath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 """A file on the node that Envoy runs on."""
 
+NameText = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
 
 class ListenerRedirect(Model):
     """Every request of the listener is answered with a redirect."""
@@ -44,10 +46,10 @@ class ListenerCertificate(Model):
 class NameMatch(OneOf):
     """A name in a certificate: exactly one of the comparisons."""
 
-    exact: str | None = None
-    prefix: str | None = None
-    suffix: str | None = None
-    regex: str | None = None
+    exact: NameText | None = None
+    prefix: NameText | None = None
+    suffix: NameText | None = None
+    regex: NameText | None = None
 
 
 class SubjectAltName(OneOf):

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from gateway.model import Gateway, decode
-from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, Secret, Settings, compile  # noqa: A004
+from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, RevocationList, Secret, Settings, compile  # noqa: A004
 
 CASES = Path(__file__).parent / "cases"
 TLS = Path(__file__).parent / "tls"
@@ -29,6 +29,7 @@ SECRETS: Mapping[str, Secret] = {
     "site-default": SITE,
     "mismatched": Certificate((TLS / "site.pem").read_bytes(), (TLS / "other.key").read_bytes()),
     "ca": CaBundle((TLS / "ca.pem").read_bytes()),
+    "crl": RevocationList((TLS / "ca.crl").read_bytes()),
 }
 SETTINGS = Settings(decisions=(("127.0.0.1", 9800),))
 

@@ -98,7 +98,8 @@ def tls_context(
     )
     required = clients is not None and tls.client_validation is not None and tls.client_validation.mode == "require"
     return DownstreamTlsContext(
-        common_tls_context=common, require_client_certificate=boolean(True) if required else None
+        common_tls_context=common,
+        require_client_certificate=None if clients is None else boolean(required),
     )
 
 

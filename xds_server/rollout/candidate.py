@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ from gateway.model import Gateway
 from gateway.problems import Problem
 from xds_server import compiler
 from xds_server.compiler import Compiled, Settings
+from xds_server.compiler.certificates import Dated, dated, misnamed
 from xds_server.resources import Snapshot
 from xds_server.secrets import SecretStore
 from xds_server.validate import validate
@@ -20,11 +21,15 @@ REMEMBERED: Final = 64  # verdicts of the gate, by snapshot version
 
 @dataclass(frozen=True)
 class Candidate:
-    """A compiled gateway. `problems` are the compiler's: what they name fails closed alone, the rest is whole."""
+    """A compiled gateway. `problems` are the compiler's: what they name fails closed alone, the rest is whole.
+
+    `dated`: the certificates in use; what is to be said of them depends on the day.
+    """
 
     snapshot: Snapshot
     problems: tuple[Problem, ...]
     refused: tuple[Problem, ...] = ()
+    dated: tuple[Dated, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -48,21 +53,23 @@ class Builder:
 
     async def build(self, gateway: Gateway, revision: int) -> Candidate:
         """Raises OSError when the secrets cannot be read, ValueError when the compiler contradicts itself."""
-        compiled, snapshot = await asyncio.to_thread(self._compile, gateway, revision)
+        compiled, snapshot, dates = await asyncio.to_thread(self._compile, gateway, revision)
         refused = self._verdicts.get(snapshot.version)
         if refused is None:
             refused = await validate(compiled.messages, self.envoy) if self.envoy is not None else ()
-        candidate = Candidate(snapshot, compiled.problems, refused)
+        candidate = Candidate(snapshot, compiled.problems, refused, dates)
         if candidate.accepted:  # a refusal may be the gate's own trouble (a time-out): it is asked again
             self._remember(snapshot.version, refused)
         return candidate
 
-    def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot]:
+    def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot, tuple[Dated, ...]]:
+        secrets = self.secrets.read()
         began = time.perf_counter()
-        compiled = compiler.compile(gateway, self.settings, self.secrets.read())
+        compiled = compiler.compile(gateway, self.settings, secrets)
         snapshot = Snapshot.of(revision, compiled.messages)
         self.last_compile_seconds = time.perf_counter() - began
-        return compiled, snapshot
+        problems = (*compiled.problems, *misnamed(gateway, secrets))
+        return replace(compiled, problems=problems), snapshot, dated(gateway, secrets)
 
     def _remember(self, version: str, refused: tuple[Problem, ...]) -> None:
         self._verdicts[version] = refused

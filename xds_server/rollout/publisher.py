@@ -23,6 +23,7 @@ from gateway.document import Object
 from gateway.model import Gateway
 from gateway.places import Where
 from gateway.problems import Problem
+from xds_server.compiler.certificates import Dated, of_dates
 from xds_server.resources import Snapshot
 from xds_server.rollout.candidate import Builder
 from xds_server.rollout.stored import from_row
@@ -40,17 +41,24 @@ class Hub(Protocol):
 
 @dataclass(frozen=True)
 class Published:
-    """What the fleet is given. `problems`: what is wrong with it and fails closed (a secret that is missing)."""
+    """What the fleet is given. `problems`: what is wrong with it and fails closed (a secret that is missing).
+
+    `dated`: its certificates, of which `problems_at` tells those that have run out or will soon.
+    """
 
     snapshot: Snapshot
     gateway: Gateway
     objects: tuple[Object, ...]
     problems: tuple[Problem, ...]
     at: datetime
+    dated: tuple[Dated, ...] = ()
 
     @property
     def where(self) -> Where:
         return Where.of(self.objects)
+
+    def problems_at(self, now: datetime) -> tuple[Problem, ...]:
+        return (*self.problems, *map(self.where.placed, of_dates(self.dated, now)))
 
 
 @dataclass(frozen=True)
@@ -184,7 +192,7 @@ class Publisher:
         if not candidate.accepted:
             raise Refused("Envoy refuses the compiled revision", tuple(map(where.placed, candidate.refused)))
         placed = tuple(map(where.placed, candidate.problems))
-        return Published(candidate.snapshot, gateway, objects, placed, datetime.now(UTC))
+        return Published(candidate.snapshot, gateway, objects, placed, datetime.now(UTC), candidate.dated)
 
     def _fail(self, failure: Failure) -> None:
         self._retry_at = asyncio.get_running_loop().time() + RETRY
