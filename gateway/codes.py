@@ -103,6 +103,7 @@ CODES: Final = {
     "GW343": _warning("a tier's limit for each value of a claim, with routes of API keys only"),
     "GW344": Code("two limits of one route with one name"),
     "GW345": Code("a request that costs more than its limit"),
+    "GW346": Code("a burst that cannot be"),
     "GW352": _warning("a higher tier that may do less than a lower one"),
     "GW361": Code("an address or host name that is not one"),
     "GW362": Code("an endpoint that is listed twice"),

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from gateway.model import Gateway, ListenerTls
+from gateway.jwks import keyset_name
+from gateway.model import Gateway, ListenerTls, UpstreamTls
 from gateway.problems import Path
 
-Kind = Literal["hs256", "certificate", "ca", "crl"]
+SYSTEM_CA: Final = "tollhouse/system-ca"
+"""The bundle of the authorities that browsers trust, which every secret store has; no operator's name holds a `/`."""
+
+Kind = Literal["hs256", "certificate", "ca", "crl", "jwks"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,10 +37,23 @@ def references(gateway: Gateway) -> Iterator[tuple[SecretName, Path]]:
             yield from _of_listener(listener.tls, ("listeners", name, "tls"))
     for name, upstream in gateway.upstreams.items():
         if upstream.tls is not None:
-            yield SecretName(upstream.tls.ca_secret, "ca"), ("upstreams", name, "tls", "ca_secret")
+            yield from _of_upstream(upstream.tls, ("upstreams", name, "tls"))
     for name, provider in gateway.jwt_providers.items():
+        if provider.jwks.uri is not None:
+            yield SecretName(keyset_name(provider.jwks.uri), "jwks"), ("jwt_providers", name, "jwks", "uri")
         if provider.jwks.hs256 is not None:
             yield SecretName(provider.jwks.hs256.secret, "hs256"), ("jwt_providers", name, "jwks", "hs256", "secret")
+
+
+def authority(tls: UpstreamTls) -> str:
+    """The name of the CA bundle that an upstream's certificate must come from."""
+    return tls.ca_secret or SYSTEM_CA
+
+
+def _of_upstream(tls: UpstreamTls, path: Path) -> Iterator[tuple[SecretName, Path]]:
+    yield SecretName(authority(tls), "ca"), (*path, "ca_secret" if tls.ca_secret else "ca")
+    if tls.client_secret is not None:
+        yield SecretName(tls.client_secret, "certificate"), (*path, "client_secret")
 
 
 def _of_listener(tls: ListenerTls, path: Path) -> Iterator[tuple[SecretName, Path]]:

@@ -18,12 +18,8 @@ PLANNED: Final = {
     "Listener": {"envoy"},
     "StaticUpstream": {"envoy"},
     "DnsUpstream": {"envoy"},
-    "HealthCheck": {"grpc"},
-    "LoadBalancing": {"hash_on"},
-    "Jwks": {"uri", "cache", "timeout"},
+    "EdsUpstream": {"envoy"},
     "SecretRef": {"env", "file"},
-    "RateLimit": {"burst"},
-    "RateLimitDefaults": {"response"},
     "Route": {"envoy"},
 }
 """Words of the whole language that this version does not have, by the model they will belong to."""
@@ -37,7 +33,7 @@ UNSAFE: Final = {
 }
 """Words that this language will never have, by model: the code, the reason and what to write instead."""
 
-PLANNED_VALUES: Final = {"type": {"eds"}, "policy": {"ring_hash", "maglev"}}
+PLANNED_VALUES: Final[dict[str, set[str]]] = {}
 """The same for values of a field."""
 
 

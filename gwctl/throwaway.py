@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Iterable
 
 from gateway.secrets import SecretName
-from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, RevocationList, Secret
-from xds_server.throwaway import nothing_revoked, self_signed
+from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, KeySet, RevocationList, Secret
+from xds_server.throwaway import nothing_revoked, public_key_set, self_signed
 
 
 def stand_ins(names: Iterable[SecretName]) -> dict[str, Secret]:
@@ -16,6 +16,8 @@ def stand_ins(names: Iterable[SecretName]) -> dict[str, Secret]:
 def _stand_in(secret: SecretName) -> Secret:
     if secret.kind == "hs256":
         return HmacKey(secrets.token_bytes(32))
+    if secret.kind == "jwks":
+        return KeySet(public_key_set())
     chain, key = self_signed(secret.name)
     if secret.kind == "crl":
         return RevocationList(nothing_revoked(chain, key))

@@ -1,6 +1,8 @@
 """Certificates that nobody trusts, where some certificate has to stand for the real one."""
 
+import base64
 import datetime
+import json
 from collections.abc import Iterable
 
 from cryptography import x509
@@ -29,6 +31,13 @@ def self_signed(common_name: str, hosts: Iterable[str] = ("localhost",), days: i
     return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def public_key_set() -> str:
+    """A JSON Web Key Set with one public key, whose private one nobody has."""
+    numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+    x, y = (base64.urlsafe_b64encode(n.to_bytes(32)).rstrip(b"=").decode() for n in (numbers.x, numbers.y))
+    return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y}]})
 
 
 def nothing_revoked(chain: bytes, key: bytes, days: int = 30) -> bytes:

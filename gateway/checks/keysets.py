@@ -7,6 +7,8 @@ from typing import Any, Final
 import jwt
 
 from gateway.checks.scope import Scope
+from gateway.jwks import uri_fault
+from gateway.model import Jwks
 from gateway.problems import Path, Problem
 
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -21,8 +23,21 @@ _SMALLEST_RSA: Final = 2048
 
 def problems(scope: Scope) -> Iterator[Problem]:
     for name, provider in scope.gateway.jwt_providers.items():
+        if provider.jwks.uri is not None:
+            yield from _remote(provider.jwks, ("jwt_providers", name, "jwks"))
         if provider.jwks.inline is not None:
             yield from _key_set(provider.jwks.inline, ("jwt_providers", name, "jwks", "inline"))
+
+
+def _remote(jwks: Jwks, path: Path) -> Iterator[Problem]:
+    fault = uri_fault(jwks.uri or "")
+    if fault:
+        help_ = "write https://…; plain http only reaches this very machine"
+        yield Problem("GW316", (*path, "uri"), f"key sets are not fetched from there: {fault}", help_)
+    for field, value, least, most in (("cache", jwks.cache, 5_000, 86_400_000), ("timeout", jwks.timeout, 100, 30_000)):
+        if not least <= value <= most:
+            message = f"{field} must be between {least} and {most} ms"
+            yield Problem("GW317", (*path, field), message, "10m and 2s are what it is without it")
 
 
 def _key_set(text: str, path: Path) -> Iterator[Problem]:
@@ -43,13 +58,23 @@ def _key_set(text: str, path: Path) -> Iterator[Problem]:
 def _key(key: Any, index: int, path: Path) -> Iterator[Problem]:
     if not isinstance(key, dict):
         yield Problem("GW311", path, f"key {index} of the set is not a mapping")
-    elif key.get("kty") == "oct" or _PRIVATE & key.keys():
+    elif is_secret(key):
         message = f"key {index} of the set is secret: anyone who reads the document could sign tokens with it"
         yield Problem("GW312", path, message, "write the public key; a shared key goes into the secret store: `hs256`")
     else:
-        fault = _unsupported(key) or _unreadable(key)
+        fault = fault_of_key(key)
         if fault:
             yield Problem("GW313", path, f"key {index} of the set {fault}")
+
+
+def is_secret(key: dict[str, Any]) -> bool:
+    """Whether a key of a set is a shared or a private one."""
+    return key.get("kty") == "oct" or bool(_PRIVATE & key.keys())
+
+
+def fault_of_key(key: dict[str, Any]) -> str | None:
+    """Why Envoy cannot verify with a public key; None if it can."""
+    return _unsupported(key) or _unreadable(key)
 
 
 def _unsupported(key: dict[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from gateway.model.base import Model, OneOf
+from gateway.model.base import Model, OneOf, written_in
 from gateway.scalars import Duration, HeaderName, Name, RateField
 
 
@@ -25,10 +25,26 @@ class SecretRef(Model):
 
 
 class Jwks(OneOf):
-    """Where the verification keys come from: `inline` (a JSON Web Key Set, RFC 7517, public keys only) or `hs256`."""
+    """Where the verification keys come from: `inline` (a JSON Web Key Set, RFC 7517, public keys only), `hs256` or `uri`.
+
+    The key set at `uri` is fetched by the control plane, every `cache`; a fetch may take `timeout`.
+    """
 
     inline: str | None = None
     hs256: SecretRef | None = None
+    uri: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    cache: Duration = 600_000
+    timeout: Duration = 2_000
+
+    @classmethod
+    def _alternatives(cls) -> frozenset[str]:
+        return frozenset({"inline", "hs256", "uri"})
+
+    @model_validator(mode="after")
+    def _times_of_a_fetch(self) -> Self:
+        if self.uri is None and {"cache", "timeout"} & written_in(self):
+            raise ValueError("write cache and timeout only with uri")
+        return self
 
 
 class JwtProvider(Model):
@@ -62,13 +78,20 @@ Per = Annotated[str, StringConstraints(pattern=r"^(client|ip|route|claim:[A-Za-z
 
 
 class RateLimit(Model):
-    """`limit` requests for each distinct value of `per`. `shadow`: counted and reported, never enforced."""
+    """`limit` requests for each distinct value of `per`. `shadow`: counted and reported, never enforced.
+
+    `mode`: `exact` is counted for all Envoys together by the decision service, `local` by each Envoy for itself.
+
+    With a `burst` that many may come at once and the rest comes evenly, instead of all at any time of the window.
+    """
 
     limit: RateField
     per: Per | tuple[Per, ...] = "client"
     name: Name | None = None
     cost: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     shadow: bool = False
+    mode: Literal["exact", "local"] = "exact"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -86,8 +109,22 @@ class Tier(Model):
         return self
 
 
+class LimitedBody(Model):
+    """Every error is a problem detail (RFC 9457); it is written here for who reads the document."""
+
+    problem: Literal[True] = True
+
+
+class LimitedResponse(Model):
+    """What a caller over a limit gets: 429 (RFC 6585), or 503 for clients that know no better."""
+
+    status: Literal[429, 503] = 429
+    body: LimitedBody = LimitedBody()
+
+
 class RateLimitDefaults(Model):
     """`on_error`: what happens to requests while the rate limit service or its store cannot be reached."""
 
     on_error: Literal["allow", "deny"] = "allow"
     headers: tuple[Literal["x-ratelimit", "draft-ietf"], ...] = ("x-ratelimit",)
+    response: LimitedResponse = LimitedResponse()

@@ -8,8 +8,9 @@ import yaml
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
+from gateway.jwks import keyset_name
 from gateway.model import Gateway, decode
-from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, RevocationList, Secret, Settings, compile  # noqa: A004
+from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, KeySet, RevocationList, Secret, Settings, compile  # noqa: A004
 
 CASES = Path(__file__).parent / "cases"
 TLS = Path(__file__).parent / "tls"
@@ -28,6 +29,7 @@ SECRETS: Mapping[str, Secret] = {
     "site": SITE,
     "site-default": SITE,
     "mismatched": Certificate((TLS / "site.pem").read_bytes(), (TLS / "other.key").read_bytes()),
+    keyset_name("https://id.example.com/jwks.json"): KeySet((TLS / "public.jwks.json").read_text().strip()),
     "ca": CaBundle((TLS / "ca.pem").read_bytes()),
     "crl": RevocationList((TLS / "ca.crl").read_bytes()),
 }

@@ -50,4 +50,12 @@ class RevocationList:
     pem: bytes = field(repr=False)
 
 
-Secret = HmacKey | Certificate | CaBundle | RevocationList
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """A JSON Web Key Set that was fetched, public keys only. Without `keys` (""), `fault` says why there are none."""
+
+    keys: str
+    fault: str = ""
+
+
+Secret = KeySet | HmacKey | Certificate | CaBundle | RevocationList

@@ -12,9 +12,13 @@ from gateway.problems import Problem
 from xds_server import compiler
 from xds_server.compiler import Compiled, Settings
 from xds_server.compiler.certificates import Dated, dated, misnamed
+from xds_server.jwks import KeySets
 from xds_server.resources import Snapshot
-from xds_server.secrets import SecretStore
+from xds_server.secrets import SecretStore, Stamp
 from xds_server.validate import validate
+
+Inputs = tuple[Stamp, tuple[tuple[str, str], ...]]
+"""What is compiled beside the gateway, to see whether it changed: secrets and remote key sets."""
 
 REMEMBERED: Final = 64  # verdicts of the gate, by snapshot version
 
@@ -47,12 +51,18 @@ class Builder:
     def __init__(self, settings: Settings, secrets: SecretStore, envoy: Path | None) -> None:
         self.settings = settings
         self.secrets = secrets
+        self.key_sets = KeySets(secrets.directory / ".jwks")
         self.envoy = envoy
         self.last_compile_seconds = 0.0
         self._verdicts: OrderedDict[str, tuple[Problem, ...]] = OrderedDict()
 
+    def stamp(self) -> Inputs:
+        """Equal as long as the same gateway compiles to the same. Raises OSError for secrets that cannot be read."""
+        return self.secrets.stamp(), self.key_sets.stamp()
+
     async def build(self, gateway: Gateway, revision: int) -> Candidate:
         """Raises OSError when the secrets cannot be read, ValueError when the compiler contradicts itself."""
+        await self.key_sets.prepare(gateway)
         compiled, snapshot, dates = await asyncio.to_thread(self._compile, gateway, revision)
         refused = self._verdicts.get(snapshot.version)
         if refused is None:
@@ -63,7 +73,7 @@ class Builder:
         return candidate
 
     def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot, tuple[Dated, ...]]:
-        secrets = self.secrets.read()
+        secrets = {**self.secrets.read(), **self.key_sets.read()}
         began = time.perf_counter()
         compiled = compiler.compile(gateway, self.settings, secrets)
         snapshot = Snapshot.of(revision, compiled.messages)

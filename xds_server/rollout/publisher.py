@@ -25,9 +25,8 @@ from gateway.places import Where
 from gateway.problems import Problem
 from xds_server.compiler.certificates import Dated, of_dates
 from xds_server.resources import Snapshot
-from xds_server.rollout.candidate import Builder
+from xds_server.rollout.candidate import Builder, Inputs
 from xds_server.rollout.stored import from_row
-from xds_server.secrets import Stamp
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +104,7 @@ class Publisher:
         self._hub = hub
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
-        self._tried: tuple[int, Stamp] | None = None
+        self._tried: tuple[int, Inputs] | None = None
         self._retry_at = 0.0
 
     async def run(self) -> None:
@@ -136,7 +135,7 @@ class Publisher:
         if not revision:
             return
         try:
-            wanted = (revision, await asyncio.to_thread(self._builder.secrets.stamp))
+            wanted = (revision, await asyncio.to_thread(self._builder.stamp))
             if wanted == self._tried and not self._retry_due():
                 return
             await self._publish(revision)
@@ -161,6 +160,7 @@ class Publisher:
         objects = await self._load(revision)
         published = await self._build(revision, objects)
         self._hub.publish(published.snapshot)
+        self._builder.key_sets.want(published.gateway)
         self._set(replace(self.state, published=published, failure=None))
         log.info("published", revision=revision, version=published.snapshot.version, problems=len(published.problems))
 

@@ -27,12 +27,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 
+from gateway.jwks import keyset_name
 from gateway.model import HeaderSource, JwtProvider, Listener
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import Stage, discovered_filter
 from xds_server.compiler.identity import Identity, RouteSpec, identify
-from xds_server.compiler.settings import HmacKey
+from xds_server.compiler.settings import HmacKey, KeySet
 from xds_server.compiler.wire import duration, extension
 
 NAME: Final = "tollhouse/jwt_authn"
@@ -119,6 +120,12 @@ def jwks(context: Context, spec: JwtProvider) -> str:
     """The provider's JSON Web Key Set (RFC 7517). A shared key is bound to HS256, whatever a token's header says."""
     if spec.jwks.inline is not None:
         return checked_keys(spec.jwks.inline)
+    if spec.jwks.uri is not None:
+        found = context.secrets.get(keyset_name(spec.jwks.uri))
+        if isinstance(found, KeySet) and found.keys:
+            return found.keys
+        fault = found.fault if isinstance(found, KeySet) else "it was not fetched"
+        raise CompileError(f"there are no keys from {spec.jwks.uri} yet: {fault}", "jwks", "uri", code="GW602")
     name = spec.jwks.hs256.secret if spec.jwks.hs256 is not None else ""
     secret = context.secrets.get(name)
     if not isinstance(secret, HmacKey):
