@@ -76,6 +76,8 @@ CODES: Final = {
     "GW263": _warning("a rollout, which is not carried out yet"),
     "GW264": Code("two waves of one name"),
     "GW265": Code("waves that leave out nodes"),
+    "GW280": _warning("a raw override of Envoy's settings"),
+    "GW281": Code("a raw override of what decides who may call, or where traffic goes"),
     "GW301": Code("nothing says who may call"),
     "GW302": _warning("a rule about claims where only API keys are accepted"),
     "GW303": Code("two authorization rules of one name"),

@@ -15,12 +15,7 @@ from gateway.problems import Path
 MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
-    "Listener": {"envoy"},
-    "StaticUpstream": {"envoy"},
-    "DnsUpstream": {"envoy"},
-    "EdsUpstream": {"envoy"},
     "SecretRef": {"env", "file"},
-    "Route": {"envoy"},
 }
 """Words of the whole language that this version does not have, by the model they will belong to."""
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Final
 
 from gateway.checks.scope import Scope
 from gateway.model import RateLimit, Tier
 from gateway.problems import Path, Problem
 from gateway.resolve import ResolvedRoute
+
+MOST_BURST: Final = 1 << 52
+"""Of requests times milliseconds: what a counter's arithmetic holds (`policy.ratelimit.bucket`)."""
 
 
 def problems(scope: Scope) -> Iterator[Problem]:
@@ -58,6 +62,22 @@ def _costs(limits: tuple[RateLimit, ...], path: Path) -> Iterator[Problem]:
         if limit.cost > limit.limit.requests > 0:
             message = f"one request costs {limit.cost}, more than the limit of {limit.limit}: none would pass"
             yield Problem("GW345", (*path, "rate_limits", index, "cost"), message)
+        yield from _burst(limit, (*path, "rate_limits", index))
+
+
+def _burst(limit: RateLimit, path: Path) -> Iterator[Problem]:
+    """A burst that no request fits into, that never comes back, or that cannot be counted exactly."""
+    if limit.burst is None:
+        return
+    place = (*path, "burst")
+    if limit.cost > limit.burst:
+        message = f"one request costs {limit.cost}, more than the burst of {limit.burst}: none would pass"
+        yield Problem("GW345", (*path, "cost"), message)
+    if limit.limit.requests == 0:
+        yield Problem("GW346", place, "a burst of a limit of zero never comes back", "leave out the burst")
+    if limit.burst * limit.limit.seconds * 1000 > MOST_BURST:
+        message = f"a burst of {limit.burst} per {limit.limit.unit} cannot be counted exactly"
+        yield Problem("GW346", place, message, f"at most {MOST_BURST // (limit.limit.seconds * 1000)}")
 
 
 def _claims_of_tiers(scope: Scope) -> Iterator[Problem]:

@@ -6,10 +6,11 @@ from typing import Final, NamedTuple
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ratelimit.v3 import rls_pb2
 
-from policy.ratelimit import window
+from policy.ratelimit import pace
 from policy.ratelimit.plan import Plan
 from policy.ratelimit.store import Counter, Taken
 from policy.ratelimit.tree import Limit
+from policy.ratelimit.window import State
 
 OK: Final = rls_pb2.RateLimitResponse.OK
 OVER_LIMIT: Final = rls_pb2.RateLimitResponse.OVER_LIMIT
@@ -49,13 +50,13 @@ def _standings(plan: Plan, taken: Taken, descriptor: int) -> Iterator[Standing]:
         yield _standing(limit, plan.counters[place], reading.over, reading.state, taken.now)
 
 
-def _standing(limit: Limit, counter: Counter, over: bool, state: window.State, now: int) -> Standing:
-    left = window.remaining(state, now, limit.length, limit.requests)
+def _standing(limit: Limit, counter: Counter, over: bool, state: State, now: int) -> Standing:
+    left = pace.remaining(counter, state, now)
     if over or not left:
         need = counter.need if over else 1
-        milliseconds = window.wait(state, now, limit.length, limit.requests, need)
+        milliseconds = pace.wait(counter, state, now, need)
     else:
-        milliseconds = window.until_next(state, now, limit.length)
+        milliseconds = pace.until_next(counter, state, now)
     return Standing(limit, over, left, max(1, -(-milliseconds // 1000)))
 
 

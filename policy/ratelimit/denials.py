@@ -1,6 +1,6 @@
 """Keys that are over their limit, remembered here until the window allows again.
 
-Without refunds only time lowers what a counter says, so a denial stays true until `window.wait` has passed, whatever
+Without refunds only time lowers what a counter says, so a denial stays true until `pace.wait` has passed, whatever
 other processes do; the loudest callers then cost no round trip. Times are of the store's clock, carried forward by a
 local one from the moment *before* the question was sent: an entry may end a little early, never late.
 """
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from policy.ratelimit import window
+from policy.ratelimit import pace
 from policy.ratelimit.store import Counter, Reading, Taken
 from policy.ratelimit.window import State
 
@@ -23,8 +23,7 @@ def monotonic() -> int:
 class Denial:
     """`at`: the store's time when it was decided; `asked`, `until`: milliseconds of the local clock."""
 
-    limit: int
-    length: int
+    pace: tuple[int, int, int]
     need: int
     at: int
     asked: int
@@ -49,9 +48,9 @@ class Denials:
         states = {counter.key: reading.state for counter, reading in pairs if reading.state is not None}
         for counter, reading in pairs:
             if reading.over and counter.enforced and reading.state is not None:
-                wait = window.wait(reading.state, taken.now, counter.length, counter.limit, counter.need)
+                wait = pace.wait(counter, reading.state, taken.now, counter.need)
                 until = asked + wait
-                denial = Denial(counter.limit, counter.length, counter.need, taken.now, asked, until, states)
+                denial = Denial(paced(counter), counter.need, taken.now, asked, until, states)
                 self._remember(counter.key, denial)
 
     def find(self, counters: Sequence[Counter]) -> Taken | None:
@@ -74,8 +73,7 @@ class Denials:
         if self.clock() >= denial.until:
             del self._denials[counter.key]
             return False
-        same = counter.limit == denial.limit and counter.length == denial.length
-        return same and counter.need >= denial.need
+        return paced(counter) == denial.pace and counter.need >= denial.need
 
     def _decision(self, counters: Sequence[Counter], denial: Denial) -> Taken:
         """The others' states are those of the refusal: a refused request did not change them."""
@@ -86,5 +84,10 @@ class Denials:
 def _reading(counter: Counter, state: State | None, now: int) -> Reading:
     if state is None:
         return Reading(False, None)
-    state = window.rolled(state, now, counter.length)
-    return Reading(not window.fits(state, now, counter.length, counter.limit, counter.need), state)
+    state = pace.rolled(counter, state, now)
+    return Reading(not pace.fits(counter, state, now), state)
+
+
+def paced(counter: Counter) -> tuple[int, int, int]:
+    """What must be the same for a denial to hold: the limit could have been changed since."""
+    return counter.length, counter.limit, counter.burst

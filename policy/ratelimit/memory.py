@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from policy.ratelimit import window
+from policy.ratelimit import pace
 from policy.ratelimit.store import Counter, Reading, Taken, Unavailable
 from policy.ratelimit.window import State
 
@@ -27,10 +27,7 @@ class MemoryStore:
     async def take(self, counters: Sequence[Counter], timeout: float) -> Taken:  # noqa: ARG002, ASYNC109, RUF100
         now = self._now()
         states = [self._state(counter, now) for counter in counters]
-        over = [
-            not window.fits(state, now, counter.length, counter.limit, counter.need)
-            for counter, state in zip(counters, states, strict=True)
-        ]
+        over = [not pace.fits(counter, state, now) for counter, state in zip(counters, states, strict=True)]
         admitted = not any(o and counter.enforced for o, counter in zip(over, counters, strict=True))
         if admitted:
             self._make_room(now, len(counters))
@@ -45,13 +42,13 @@ class MemoryStore:
 
     def _state(self, counter: Counter, now: int) -> State:
         found = self._states.get(counter.key)
-        return window.rolled(found[0] if found else None, now, counter.length)
+        return pace.rolled(counter, found[0] if found else None, now)
 
     def _charge(self, counter: Counter, state: State, now: int) -> State:
         if not counter.charge:
             return state
-        state = window.charged(state, counter.charge)
-        self._states[counter.key] = (state, now + window.lifetime(state, now, counter.length))
+        state = pace.charged(counter, state)
+        self._states[counter.key] = (state, now + pace.lifetime(counter, state, now))
         return state
 
     def _make_room(self, now: int, wanted: int) -> None:

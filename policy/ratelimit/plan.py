@@ -57,4 +57,4 @@ class _Builder:
 
 def _counter(key: str, limit: Limit, charge: int) -> Counter:
     """Who only asks is refused when nothing is left."""
-    return Counter(key, limit.length, limit.requests, max(charge, 1), charge, not limit.shadow)
+    return Counter(key, limit.length, limit.requests, max(charge, 1), charge, not limit.shadow, limit.burst)

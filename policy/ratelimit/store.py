@@ -16,7 +16,7 @@ class Counter(NamedTuple):
     """One limit as one request meets it.
 
     `need` hits must fit below `limit` per `length` milliseconds, then `charge` are counted (0: the request only asks).
-    A counter that is not `enforced` (shadow) never refuses the request.
+    A counter that is not `enforced` (shadow) never refuses the request. With a `burst` no more than that fits at once.
     """
 
     key: str
@@ -25,6 +25,7 @@ class Counter(NamedTuple):
     need: int
     charge: int
     enforced: bool
+    burst: int = 0
 
 
 class Reading(NamedTuple):

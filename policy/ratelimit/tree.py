@@ -23,7 +23,9 @@ LONGEST: Final = 96
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`requests` per `length` milliseconds. `suffix` tells it from other limits of its node in counter keys.
+    """`requests` per `length` milliseconds, no more than `burst` at once if that is not 0.
+
+    `suffix` tells it from other limits of its node in counter keys.
 
     `policy` names it to callers, `rule` and `tier` in metrics; all are the operator's words, never a caller's.
     """
@@ -38,6 +40,7 @@ class Limit:
     rule: str
     tier: str
     suffix: str
+    burst: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ def _shape(shapes: Mapping[tuple[str, ...], tuple[Limit, ...]], at: tuple[str, .
 def _limits(head: Entry, written: Iterable[RateLimit]) -> Iterator[Limit]:
     seen: dict[str, int] = {}
     for limit in written:
-        unit = limit.limit.unit
+        # A bucket's counter is no window's: it has a key of its own.
+        unit = f"{limit.limit.unit}{'-burst' if limit.burst else ''}"
         # Counters outlive a change of the number: 60/minute that becomes 90/minute goes on counting where it was.
         occurrence = seen[unit] = seen.get(unit, -1) + 1
         yield _limit(head, limit, f"{unit}{occurrence or ''}")
@@ -135,4 +139,5 @@ def _limit(head: Entry, limit: RateLimit, suffix: str) -> Limit:
         rule="tier" if of_tier else head[1],
         tier=head[1] if of_tier else "",
         suffix=suffix,
+        burst=limit.burst or 0,
     )

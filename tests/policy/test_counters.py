@@ -19,8 +19,8 @@ HOUR = 3_600_000
 START = 1_800_000_000_000
 
 
-def counter(key="rl:k", *, limit=10, length=HOUR, need=1, charge=None, enforced=True) -> Counter:
-    return Counter(key, length, limit, need, need if charge is None else charge, enforced)
+def counter(key="rl:k", *, limit=10, length=HOUR, need=1, charge=None, enforced=True, burst=0) -> Counter:
+    return Counter(key, length, limit, need, need if charge is None else charge, enforced, burst)
 
 
 class Clock:
@@ -97,6 +97,31 @@ async def test_many_at_once_get_the_limit_and_no_more(store):
     assert sum(t.admitted for t in taken) == 300
 
 
+async def test_a_burst_comes_at_once_and_then_the_limit_evenly(store):
+    paced = counter(limit=60, length=60_000, burst=5)
+    assert [(await store.take([paced], 5)).admitted for _ in range(7)] == [True] * 5 + [False] * 2
+    store.clock.now += 999
+    assert not (await store.take([paced], 5)).admitted
+    store.clock.now += 1
+    assert [(await store.take([paced], 5)).admitted for _ in range(2)] == [True, False]
+
+
+async def test_no_stretch_of_the_length_sees_more_than_limit_and_burst(store):
+    paced = counter(limit=30, length=60_000, burst=4)
+    admitted = []
+    for _ in range(400):
+        if (await store.take([paced], 5)).admitted:
+            admitted.append(store.clock.now)
+        store.clock.now += 500
+    assert max(sum(start <= at < start + 60_000 for at in admitted) for start in admitted) <= 34
+    assert len(admitted) >= 400 * 500 * 30 // 60_000
+
+
+def counted_apart(operation) -> tuple:
+    key, length, _, _, _, burst = operation
+    return key, length, burst > 0
+
+
 operations = st.lists(
     st.tuples(
         st.one_of(st.integers(0, 300), st.integers(-1500, 5000)),  # the clock's step; it may go back
@@ -107,10 +132,11 @@ operations = st.lists(
                 st.one_of(st.integers(0, 8), st.just(2**32 - 1)),
                 st.integers(0, 4),
                 st.booleans(),
+                st.sampled_from([0, 0, 1, 6, 1_000_000]),
             ),
             min_size=1,
             max_size=4,
-            unique_by=lambda o: o[:2],
+            unique_by=counted_apart,
         ),
     ),
     max_size=40,
@@ -128,8 +154,16 @@ def test_memory_and_valkey_agree(valkey, ops):
             for step, wanted in ops:
                 clock.now += step
                 counters = [
-                    counter(f"rl:{key}{length}", length=length, limit=limit, need=max(hits, 1), charge=hits, enforced=e)
-                    for key, length, limit, hits, e in wanted
+                    counter(
+                        f"rl:{key}{length}{'b' if burst else ''}",
+                        length=length,
+                        limit=max(limit, 1) if burst else limit,
+                        need=max(hits, 1),
+                        charge=hits,
+                        enforced=e,
+                        burst=burst,
+                    )
+                    for key, length, limit, hits, e, burst in wanted
                 ]
                 assert await memory.take(counters, 5) == await asked_anew(shared, counters)
         finally:
