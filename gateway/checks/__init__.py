@@ -12,6 +12,7 @@ from gateway.checks import (
     headers,
     keysets,
     listeners,
+    overrides,
     patterns,
     quotas,
     references,
@@ -36,5 +37,6 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     keysets.problems,
     headers.problems,
     quotas.problems,
+    overrides.problems,
     rollouts.problems,
 )

@@ -49,6 +49,7 @@ from gateway.model.policies import (
     Retry,
     Timeouts,
 )
+from gateway.model.raw import RawCluster, RawListener, RawRoute
 from gateway.model.rollout import HaltOn, NodeSelector, Rollout, Wave
 from gateway.model.routes import (
     Backend,
@@ -63,6 +64,15 @@ from gateway.model.routes import (
     Rewrite,
     Route,
     ValueMatch,
+)
+from gateway.model.traffic import (
+    BandwidthLimit,
+    Compression,
+    Csrf,
+    FaultAbort,
+    FaultDelay,
+    FaultInjection,
+    RequestBuffer,
 )
 from gateway.model.upstreams import (
     CircuitBreaker,
@@ -98,16 +108,22 @@ __all__ = [
     "AuthorizationRule",
     "Backend",
     "Backoff",
+    "BandwidthLimit",
     "CircuitBreaker",
     "ClaimMatch",
     "ClientValidation",
+    "Compression",
     "Cookie",
     "Cors",
+    "Csrf",
     "Defaults",
     "Dns",
     "DnsUpstream",
     "EdsUpstream",
     "Endpoint",
+    "FaultAbort",
+    "FaultDelay",
+    "FaultInjection",
     "Floor",
     "FloorTimeouts",
     "FloorTls",
@@ -148,8 +164,12 @@ __all__ = [
     "PortNumber",
     "RateLimit",
     "RateLimitDefaults",
+    "RawCluster",
+    "RawListener",
+    "RawRoute",
     "Redirect",
     "RegexRewrite",
+    "RequestBuffer",
     "Respond",
     "Retry",
     "RetryBudget",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.model.base import Model, OneOf, PortNumber, written_in
+from gateway.model.raw import RawListener
 from gateway.scalars import Duration, Host, Name, Percent, Size
 
 NodePath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -121,3 +122,11 @@ class Listener(Model):
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()
     access_log: AccessLog | Literal["none"] = AccessLog()
+    envoy: RawListener | None = None
+    route_table: Literal["tree", "list"] = "tree"
+    route_scopes: Literal["none", "host", "path", "host_path"] = "none"
+
+    @property
+    def scoping(self) -> Literal["none", "host", "path", "host_path"]:
+        """By what this listener's routes are told apart; a listener that only redirects has one route."""
+        return "none" if self.redirect is not None else self.route_scopes

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from gateway.model.base import Model, OneOf, PathMatch, PathText, PortNumber, Status, written_in
 from gateway.model.callers import RateLimit
 from gateway.model.policies import Authentication, Authorization, HeaderEdits, Policies
+from gateway.model.raw import RawRoute
 from gateway.model.upstreams import SessionPersistence
 from gateway.scalars import CookieName, HeaderName, Host, Method, Name, Percent
 
@@ -146,6 +147,7 @@ class Route(Policies):
     mirror: Mirror | None = None
     rewrite: Rewrite | None = None
     upgrades: tuple[Literal["websocket"], ...] = ()
+    envoy: RawRoute | None = None
     session_persistence: SessionPersistence | None = None
     description: str | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] | None = None
