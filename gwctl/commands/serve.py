@@ -52,6 +52,7 @@ def group(log_format: str, log_level: str) -> None:
 @_address("--xds-address", "TOLLHOUSE_XDS_ADDRESS", "127.0.0.1:9001", "Where Envoys connect to.")
 @_option("--decisions", "TOLLHOUSE_DECISIONS", default="127.0.0.1:9002", help="host:port,… that Envoys ask.")
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, required=True, help="The secret store.")
+@_option("--endpoints-dir", "TOLLHOUSE_ENDPOINTS_DIR", type=_DIRECTORY, help="SERVICE.yaml: for `type: eds`.")
 @_option("--listener-address", "TOLLHOUSE_LISTENER_ADDRESS", default="127.0.0.1", show_default=True, help="For Envoys.")
 @_option("--listener-ports", "TOLLHOUSE_LISTENER_PORTS", default="", help="http=8080,…: not the document's.")
 @_option("--token-file", "TOLLHOUSE_TOKEN_FILE", type=click.Path(path_type=Path), help="Where the first token goes.")
@@ -64,6 +65,7 @@ def control_plane(
     xds_address: Address,
     decisions: str,
     secrets_dir: Path,
+    endpoints_dir: Path | None,
     listener_address: str,
     listener_ports: str,
     token_file: Path | None,
@@ -84,6 +86,7 @@ def control_plane(
         xds=xds_address,
         decisions=tuple(_parse(part) for part in decisions.split(",") if part),
         secrets_dir=secrets_dir,
+        endpoints_dir=endpoints_dir,
         listener_address=listener_address,
         listener_ports=pairs(listener_ports, "--listener-ports"),
         token_file=token_file,
