@@ -93,6 +93,8 @@ CODES: Final = {
     "GW315": Code("a JWT provider without a place for the token"),
     "GW316": Code("a place that key sets are not fetched from"),
     "GW317": Code("a time for fetching key sets that is out of range"),
+    "GW318": Code("two ways to authenticate of one name"),
+    "GW319": _warning("an API key in the query, which others log"),
     "GW321": Code("an edit of a header that belongs to the message"),
     "GW322": Code("a reserved header as a carrier of identity"),
     "GW323": Code("a header that is both written and removed"),
@@ -107,6 +109,7 @@ CODES: Final = {
     "GW345": Code("a request that costs more than its limit"),
     "GW346": Code("a burst that cannot be"),
     "GW352": _warning("a higher tier that may do less than a lower one"),
+    "GW353": Code("client certificates on a listener that does not verify any"),
     "GW361": Code("an address or host name that is not one"),
     "GW362": Code("an endpoint that is listed twice"),
     "GW363": _warning("a health check whose timeout is longer than its interval"),
@@ -139,6 +142,10 @@ CODES: Final = {
     "GW406": Code("a timeout longer than the floor allows"),
     "GW407": Code("a TLS version below the floor's"),
     "GW408": Code("an edit of a response header that the floor decides"),
+    "GW410": Code("a route outside what is delegated to its owner"),
+    "GW411": Code("a route inside what is delegated to another owner"),
+    "GW413": Code("an owner that delegates to itself"),
+    "GW414": Code("the same delegated to two owners"),
 }
 
 

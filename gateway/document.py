@@ -17,10 +17,13 @@ KINDS: Final = (
     "upstreams",
     "jwt_providers",
     "api_keys",
+    "basic_auth",
+    "client_certificates",
     "tiers",
     "rate_limit_defaults",
     "defaults",
     "floor",
+    "delegations",
     "modules",
     "rollout",
 )

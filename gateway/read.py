@@ -29,10 +29,13 @@ class FileHead(Model):
     upstreams: dict[str, Any] = Field(default_factory=dict)
     jwt_providers: dict[str, Any] = Field(default_factory=dict)
     api_keys: dict[str, Any] = Field(default_factory=dict)
+    basic_auth: dict[str, Any] = Field(default_factory=dict)
+    client_certificates: dict[str, Any] = Field(default_factory=dict)
     tiers: dict[str, Any] = Field(default_factory=dict)
     rate_limit_defaults: dict[str, Any] = Field(default_factory=dict)
     defaults: dict[str, Any] = Field(default_factory=dict)
     floor: dict[str, Any] = Field(default_factory=dict)
+    delegations: dict[str, Any] = Field(default_factory=dict)
     modules: dict[str, Any] = Field(default_factory=dict)
     rollout: dict[str, Any] = Field(default_factory=dict)
 
@@ -116,7 +119,7 @@ def check_objects(
     objects = tuple(objects)
     where = where or Where.of(objects)
     document = assemble(objects)
-    names = Names.of(document, complete=complete)
+    names = Names.of(document, {item.key: item.owner for item in objects}, complete=complete)
     try:
         gateway = decode(document)
         problems = check(gateway, names)

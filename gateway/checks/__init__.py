@@ -6,6 +6,7 @@ from typing import Final
 from gateway.checks import (
     advice,
     authn,
+    delegations,
     durations,
     floors,
     forwarding,
@@ -31,6 +32,7 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     routes.problems,
     patterns.problems,
     forwarding.problems,
+    delegations.problems,
     authn.problems,
     advice.problems,
     floors.problems,

@@ -8,6 +8,8 @@ Gateway's.
 from gateway.model.base import Model, OneOf, PathMatch, PathText, PortNumber, Status, written_in
 from gateway.model.callers import (
     ApiKeys,
+    BasicAuth,
+    ClientCertificates,
     HeaderSource,
     Jwks,
     JwtFrom,
@@ -19,6 +21,7 @@ from gateway.model.callers import (
     SecretRef,
     Tier,
 )
+from gateway.model.delegations import Delegation
 from gateway.model.floor import Floor, FloorTimeouts, FloorTls
 from gateway.model.gateway import Gateway, decode
 from gateway.model.listeners import (
@@ -108,15 +111,18 @@ __all__ = [
     "AuthorizationRule",
     "Backend",
     "Backoff",
+    "BasicAuth",
     "BandwidthLimit",
     "CircuitBreaker",
     "ClaimMatch",
+    "ClientCertificates",
     "ClientValidation",
     "Compression",
     "Cookie",
     "Cors",
     "Csrf",
     "Defaults",
+    "Delegation",
     "Dns",
     "DnsUpstream",
     "EdsUpstream",

@@ -4,7 +4,8 @@ import json
 from typing import Any, Literal
 
 from gateway.model.base import Model
-from gateway.model.callers import ApiKeys, JwtProvider, RateLimitDefaults, Tier
+from gateway.model.callers import ApiKeys, BasicAuth, ClientCertificates, JwtProvider, RateLimitDefaults, Tier
+from gateway.model.delegations import Delegation
 from gateway.model.floor import Floor
 from gateway.model.listeners import Listener
 from gateway.model.policies import Defaults
@@ -24,10 +25,13 @@ class Gateway(Model):
     upstreams: dict[Name, Upstream] = {}
     jwt_providers: dict[Name, JwtProvider] = {}
     api_keys: dict[Name, ApiKeys] = {}
+    basic_auth: dict[Name, BasicAuth] = {}
+    client_certificates: dict[Name, ClientCertificates] = {}
     tiers: dict[Name, Tier] = {}
     rate_limit_defaults: RateLimitDefaults = RateLimitDefaults()
     defaults: Defaults = Defaults()
     floor: Floor = Floor()
+    delegations: dict[Name, Delegation] = {}
     modules: dict[Name, Module] = {}
     rollout: Rollout = Rollout()
 
