@@ -16,7 +16,21 @@ from gateway.wording import UNION_OF_SCALARS, Finding, problem_of, suggestion
 from gateway.words import planned
 
 MOST_ERRORS: Final = 100
-_MODEL_TAGS: Final = frozenset({"AnyOf", "AllOf", "Retry", "Cors", "AccessLog", "OutlierDetection"})
+_MODEL_TAGS: Final = frozenset(
+    {
+        "AnyOf",
+        "AllOf",
+        "Retry",
+        "Cors",
+        "AccessLog",
+        "OutlierDetection",
+        "Csrf",
+        "Compression",
+        "FaultInjection",
+        "RequestBuffer",
+        "BandwidthLimit",
+    }
+)
 
 
 def problems_of(error: ValidationError, document: Any) -> list[Problem]:

@@ -9,6 +9,9 @@ from them, so that the two cannot disagree. Descriptor entries, in order (envoy 
 
 Keys of `per`: `client` -> `client`, `ip` -> `remote_address`, `route` -> `route`, `claim:org` -> `claim:org`. A caller
 without credentials has no client: `client` becomes `remote_address` there.
+
+Limits of `mode: local` are none of the decision service's: each Envoy counts them in token buckets of its own (see
+`local_limits`), and they are in no tree and in no descriptor that is sent.
 """
 
 from collections.abc import Iterable
@@ -41,7 +44,10 @@ def tier_shapes(gateway: Gateway, *, anonymous: bool) -> tuple[tuple[str, ...], 
     The caller's tier is not known when a route is compiled: each shape is sent and the service finds the tier's limits.
     """
     shapes = {
-        entry_keys(limit, anonymous=anonymous): None for tier in gateway.tiers.values() for limit in tier.rate_limits
+        entry_keys(limit, anonymous=anonymous): None
+        for tier in gateway.tiers.values()
+        for limit in tier.rate_limits
+        if limit.mode == "exact"
     }
     return tuple(sorted(shapes))
 
@@ -67,6 +73,39 @@ def route_nodes(route: ResolvedRoute) -> tuple[LimitNode, ...]:
     return tuple(
         LimitNode(("route_limit", limit_id(route, index, limit)), entry_keys(limit, anonymous=anonymous), (limit,))
         for index, limit in enumerate(route.rate_limits)
+        if limit.mode == "exact"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLimit:
+    """A limit that each Envoy counts for itself: a bucket of `burst` tokens for each value of `keys` on its route.
+
+    A request takes `cost` tokens; `requests` come back in `seconds`, evenly.
+    """
+
+    id: str
+    keys: tuple[str, ...]
+    requests: int
+    seconds: int
+    burst: int
+    cost: int
+
+
+def local_limits(route: ResolvedRoute) -> tuple[LocalLimit, ...]:
+    """Those of a route. Its id says which route it is already, so `route` is no key of its own here."""
+    anonymous = route.authentication == "none"
+    return tuple(
+        LocalLimit(
+            id=limit_id(route, index, limit),
+            keys=tuple(key for key in entry_keys(limit, anonymous=anonymous) if key != "route"),
+            requests=limit.limit.requests,
+            seconds=limit.limit.seconds,
+            burst=limit.burst or limit.limit.requests,
+            cost=limit.cost,
+        )
+        for index, limit in enumerate(route.rate_limits)
+        if limit.mode == "local"
     )
 
 
@@ -77,5 +116,6 @@ def limit_id(route: ResolvedRoute, index: int, limit: RateLimit) -> str:
 def _grouped(head: tuple[str, str], limits: Iterable[RateLimit], *, anonymous: bool) -> list[LimitNode]:
     groups: dict[tuple[str, ...], list[RateLimit]] = {}
     for limit in limits:
-        groups.setdefault(entry_keys(limit, anonymous=anonymous), []).append(limit)
+        if limit.mode == "exact":
+            groups.setdefault(entry_keys(limit, anonymous=anonymous), []).append(limit)
     return [LimitNode(head, keys, tuple(group)) for keys, group in groups.items()]

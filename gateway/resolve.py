@@ -25,6 +25,7 @@ from gateway.model import (
     Route,
 )
 from gateway.problems import Path
+from gateway.traffic import Traffic, traffic
 
 _OPERATOR = re.compile(r"[{*]")
 DEFAULT_REQUEST_TIMEOUT = 15_000
@@ -62,6 +63,7 @@ class ResolvedRoute:
     request_headers: HeaderEdits
     response_headers: HeaderEdits
     rate_limits: tuple[RateLimit, ...]
+    traffic: Traffic
 
     @property
     def full_name(self) -> str:
@@ -121,6 +123,7 @@ def resolve_route(gateway: Gateway, module_name: str, module: Module, route_name
         request_headers=merge_edits(level.request_headers for level in reversed(levels)),
         response_headers=merge_edits([*(level.response_headers for level in reversed(levels)), floor.response_headers]),
         rate_limits=floor.rate_limits + (module.rate_limits or ()) + (route.rate_limits or ()),
+        traffic=traffic(levels),
     )
 
 
@@ -172,6 +175,8 @@ def header_names_of_identity(gateway: Gateway) -> tuple[str, ...]:
     """Every header by which this gateway tells upstreams who calls: stripped first from what clients send."""
     names = {header for provider in gateway.jwt_providers.values() for header in provider.claims_to_headers.values()}
     names |= {keys.forward_client_id for keys in gateway.api_keys.values() if keys.forward_client_id}
+    names |= {basic.forward_username for basic in gateway.basic_auth.values() if basic.forward_username}
+    names |= {kind.forward_client_id for kind in gateway.client_certificates.values() if kind.forward_client_id}
     return tuple(sorted(names))
 
 

@@ -33,6 +33,8 @@ _PATTERNS: Final = (
     (r"^[A-Z][A-Z-]", "must be an HTTP method in upper case, such as GET"),
     (r"^/[^?#", "must be a path that begins with `/`, without `?`, `#` and white space"),
     (r"^(client|ip", "must be client, ip, route or claim:<name>"),
+    (r"^(\*\.)?[a-z0-9](", "must be a host such as app.example.com, *.example.com or localhost:3000, without a scheme"),
+    (r"^[a-z0-9.+-]+/", "must be a media type such as application/json, in lower case and without parameters"),
     (r"^[1-5]\d\d", "must be a status such as 200, or a range such as 200-299"),
 )
 _HINTS: Final = {
@@ -115,9 +117,8 @@ def _missing(finding: Finding) -> Problem:
 
 
 def _no_type(finding: Finding) -> Problem:
-    return Problem(
-        "GW103", finding.path, f"{finding.place} needs the field 'type'", "write `type: static` or `type: dns`"
-    )
+    help_ = "write `type: static`, `type: dns` or `type: eds`"
+    return Problem("GW103", finding.path, f"{finding.place} needs the field 'type'", help_)
 
 
 def _bad_type(finding: Finding) -> Problem:

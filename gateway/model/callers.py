@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.model.base import Model, OneOf, written_in
+from gateway.model.listeners import SubjectAltName
 from gateway.scalars import Duration, HeaderName, Name, RateField
 
 
@@ -61,8 +62,22 @@ class JwtProvider(Model):
     scope_claim: str = "scope"
 
 
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=256)]
+"""The name of a cookie (RFC 6265: a token), or of a query parameter that needs no encoding."""
+
+
 class KeyFrom(Model):
-    headers: tuple[HeaderName, ...] = Field(min_length=1)
+    """Where a key may be. In the query it ends up in histories and logs of others, so `check` warns."""
+
+    headers: tuple[HeaderName, ...] = ()
+    query: tuple[Token, ...] = ()
+    cookies: tuple[Token, ...] = ()
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not (self.headers or self.query or self.cookies):
+            raise ValueError("write one of headers, query, cookies at least")
+        return self
 
 
 class ApiKeys(Model):
@@ -71,6 +86,25 @@ class ApiKeys(Model):
     from_: KeyFrom = Field(default=KeyFrom(headers=("x-api-key",)), alias="from")
     forward_client_id: HeaderName | None = None
     strip: bool = True
+
+
+class BasicAuth(Model):
+    """User names and passwords (RFC 7617). `users_secret`: lines `name:argon2id hash` in the secret store."""
+
+    users_secret: Name
+    forward_username: HeaderName | None = None
+
+
+class ClientCertificates(Model):
+    """Callers whose client certificate the listener verified, and one of whose names is among these.
+
+    The first name that fits is the client; all are of one `tier` and have the same `scopes`.
+    """
+
+    subject_alt_names: tuple[SubjectAltName, ...] = Field(min_length=1)
+    tier: Name | None = None
+    scopes: tuple[str, ...] = ()
+    forward_client_id: HeaderName | None = None
 
 
 # ------------------------------------------------------------------------------------------------------ tiers, limits

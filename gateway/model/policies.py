@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.model.base import Model, OneOf, PathMatch
+from gateway.model.traffic import BandwidthLimit, Compression, Csrf, FaultInjection, RequestBuffer
 from gateway.scalars import Duration, HeaderName, HeaderValue, Method, Name
 
 
@@ -125,6 +126,12 @@ class Policies(Model):
     cors: Literal["none"] | Cors | None = None
     request_headers: HeaderEdits | None = None
     response_headers: HeaderEdits | None = None
+    csrf: Literal["none"] | Csrf | None = None
+    compression: Literal["none"] | Compression | None = None
+    fault_injection: Literal["none"] | FaultInjection | None = None
+    request_buffer: Literal["none"] | RequestBuffer | None = None
+    bandwidth_limit: Literal["none"] | BandwidthLimit | None = None
+    grpc_web: bool | None = None
 
 
 class Defaults(Policies):

@@ -11,13 +11,21 @@ from gateway.model import Listener
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import (
     Stage,
+    bandwidth_limit,
+    buffer,
+    compression,
     cors,
+    csrf,
     ext_authz,
+    fault,
+    grpc_web,
     identity_headers,
     jwt_authn,
+    local_ratelimit,
     ratelimit,
     rbac,
     router,
+    session_persistence,
     strict_paths,
     transport_headers,
 )
@@ -28,12 +36,24 @@ STAGES: Final[tuple[Stage, ...]] = (
     strict_paths.STAGE,
     identity_headers.STAGE,
     cors.STAGE,
+    csrf.STAGE,
+    grpc_web.STAGE,
     jwt_authn.STAGE,
     ext_authz.STAGE,
     rbac.STAGE,
+    local_ratelimit.STAGE,
     ratelimit.STAGE,
+    fault.STAGE,
+    session_persistence.STAGE,
+    buffer.STAGE,
+    bandwidth_limit.REQUEST,
+    bandwidth_limit.RESPONSE,
+    compression.STAGE,
     router.STAGE,
 )
+
+NAMES: Final = frozenset(stage.name for stage in STAGES)
+"""Filters of ours: no raw override may say anything to them."""
 
 
 def http_filters(context: Context, listener: Listener) -> Iterator[HttpFilter]:

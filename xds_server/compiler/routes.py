@@ -1,116 +1,94 @@
-"""Route tables: one RouteConfiguration a listener, one VirtualHost a host, routes with what they say to each filter."""
+"""Routes with what they say to each filter, as the entries of their table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.any_pb2 import Any
 
-from gateway.model import Cors, Listener, ListenerRedirect
-from gateway.resolve import ResolvedRoute, by_host
-from xds_server.compiler import actions, chain, hardening, names, replies
+from gateway.model import Cors, Listener
+from gateway.problems import Problem
+from gateway.resolve import ResolvedRoute
+from xds_server.compiler import actions, chain, names, raw, replies
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import ClosedError, CompileError
-from xds_server.compiler.filters import cors, rbac
+from xds_server.compiler.filters import cors, local_ratelimit, rbac
 from xds_server.compiler.findings import Findings
 from xds_server.compiler.identity import OPEN, RouteSpec, identify
 from xds_server.compiler.match import method_is, path_matches, route_matches
+from xds_server.compiler.tables.entries import Entry
 
 OPEN_SPEC = RouteSpec(OPEN)
-Preflight = tuple[str | int | None, ...]
+Preflight = tuple[str | Cors | None, ...]
 """A path and a CORS policy: what preflight routes are told apart by."""
 
 
-def route_tables(context: Context, findings: Findings) -> Iterator[RouteConfiguration]:
-    """The route tables of all listeners, each named like its listener."""
-    by_listener: dict[str, list[ResolvedRoute]] = {name: [] for name in context.gateway.listeners}
-    for route in context.routes:
-        if route.listener in by_listener:
-            by_listener[route.listener].append(route)
-        else:
-            findings.add(
-                ("modules", route.module, "listener"), CompileError(f"there is no listener {route.listener!r}")
-            )
-    configs = chain.table_configs(context)
-    for name, listener in context.gateway.listeners.items():
-        table = hardening.route_configuration(name=name, typed_per_filter_config=configs)
-        if listener.redirect is not None:
-            add_redirect(context, table, listener.redirect)
-        else:
-            add_hosts(context, findings, table, listener, by_listener[name])
-        yield table
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledRoute:
+    """A route as entries of its table, with what was found wrong with it."""
 
-
-def add_hosts(
-    context: Context, findings: Findings, table: RouteConfiguration, listener: Listener, routes: Iterable[ResolvedRoute]
-) -> None:
-    """Every host ends with a route that answers 404, and `*` always exists: nothing unmatched goes anywhere."""
-    compiler = RouteCompiler(context, findings, listener, context.settings.port_of(table.name, listener))
-    unmatched = compiler.own(names.UNMATCHED, RouteMatch(prefix="/"))
-    unmatched.direct_response.CopyFrom(actions.respond(404, replies.UNMATCHED))
-    hosts = {"*": (), **by_host(routes)}
-    for host in sorted(hosts):
-        virtual_host = table.virtual_hosts.add(name=names.virtual_host(table.name, host), domains=[host])
-        for route in (*compiler.compile(hosts[host]), unmatched):
-            virtual_host.routes.add().CopyFrom(route)  # in place: protobuf copies what is handed over whole
-
-
-def add_redirect(context: Context, table: RouteConfiguration, redirect: ListenerRedirect) -> None:
-    route = Route(
-        name=names.REDIRECT,
-        match=RouteMatch(prefix="/"),
-        redirect=actions.redirect_all(redirect),
-        typed_per_filter_config=chain.route_configs(context, OPEN_SPEC),
-    )
-    table.virtual_hosts.add(name=names.virtual_host(table.name, "*"), domains=["*"], routes=[route])
+    route: ResolvedRoute
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
 
 
 class RouteCompiler:
-    """The routes of one listener. A route is compiled once, however many hosts it has."""
+    """The routes of one table. A route is compiled once, however many hosts it has, and not at all if `known` has it."""
 
-    def __init__(self, context: Context, findings: Findings, listener: Listener, port: int) -> None:
-        self.context, self.findings, self.listener, self.port = context, findings, listener, port
+    def __init__(
+        self, context: Context, strict: bool, listener: Listener, port: int, known: Mapping[str, CompiledRoute]
+    ) -> None:
+        self.context, self.strict, self.listener, self.port = context, strict, listener, port
         self.open_configs = chain.route_configs(context, OPEN_SPEC)
-        self._compiled: dict[str, tuple[Route, ...]] = {}
+        self.compiled: dict[str, CompiledRoute] = {}
+        self._known = known
 
-    def compile(self, routes: tuple[ResolvedRoute, ...]) -> Iterator[Route]:
+    def entries(self, routes: tuple[ResolvedRoute, ...]) -> Iterator[Entry]:
         """In the given order; the preflights of a path come before its first route, a whole host's before all."""
         shared = shared_policy(routes)
         if shared is not None:
-            yield self._answer(names.preflight("tollhouse"), RouteMatch(prefix="/", headers=preflight()), shared)
+            match = RouteMatch(prefix="/", headers=preflight())
+            yield Entry.of(self._answer(names.preflight("tollhouse"), match, shared))
         pending = {} if shared is not None else preflight_methods(routes)
         for route in routes:
             if route.cors is not None and (methods := pending.pop(preflight_key(route), None)) is not None:
                 for match in path_matches(route.match.where, preflight(methods), {}):
-                    yield self._answer(names.preflight(route.full_name), match, route.cors)
-            yield from self._routes(route)
+                    yield Entry.of(self._answer(names.preflight(route.full_name), match, route.cors))
+            yield from self.of(route).entries
+
+    def of(self, route: ResolvedRoute) -> CompiledRoute:
+        found = self.compiled.get(route.full_name)
+        if found is None:
+            known = self._known.get(route.full_name)
+            found = known if known is not None and known.route == route else self._isolated(route)
+            self.compiled[route.full_name] = found
+        return found
 
     def own(self, name: str, match: RouteMatch) -> Route:
         """A route that Tollhouse adds: nobody is asked for credentials, nothing is sent on."""
         return Route(name=name, match=match, typed_per_filter_config=self.open_configs)
 
-    def _routes(self, route: ResolvedRoute) -> tuple[Route, ...]:
-        found = self._compiled.get(route.full_name)
-        if found is None:
-            found = self._compiled[route.full_name] = self._isolated(route)
-        return found
-
-    def _isolated(self, route: ResolvedRoute) -> tuple[Route, ...]:
+    def _isolated(self, route: ResolvedRoute) -> CompiledRoute:
         """What cannot be compiled answers 500, alone."""
+        findings = Findings(self.strict)
         try:
-            return tuple(self._compile(route))
+            found = tuple(self._compile(route))
         except ClosedError as error:
-            return tuple(self._closed(route, error.code))
+            found = tuple(self._closed(route, error.code))
         except Exception as error:
-            return tuple(self._closed(route, self.findings.add(route.path, error)))
+            found = tuple(self._closed(route, findings.add(route.path, error)))
+        return CompiledRoute(route, tuple(map(Entry.of, found)), tuple(findings.problems))
 
     def _compile(self, route: ResolvedRoute) -> Iterator[Route]:
         identity = identify(self.context, route)
         for provider in identity.providers:
             if provider in self.context.closed_providers:
                 raise ClosedError(self.context.closed_providers[provider])
-        whole = self._route(route, chain.route_configs(self.context, RouteSpec(identity, route)))
+        spec = RouteSpec(identity, route)
+        whole = self._route(route, chain.route_configs(self.context, spec))
+        if route.rate_limits:
+            whole.MergeFrom(Route(metadata=local_ratelimit.metadata(spec)))
         for match in route_matches(route.match):
             if route.cors is not None and route.route.backends is None:
                 yield from (taking(whole, match, *told) for told in cors.answers(route.cors))
@@ -132,6 +110,7 @@ class RouteCompiler:
             result.direct_response.CopyFrom(actions.respond(spec.respond.status, spec.respond.body))
         elif spec.redirect is not None:
             result.redirect.CopyFrom(actions.redirect(spec.redirect, route.match.where, self.listener, self.port))
+        raw.override_route(result, spec.envoy, chain.NAMES)
         return result
 
     def _closed(self, route: ResolvedRoute, code: str) -> Iterator[Route]:
@@ -182,7 +161,7 @@ def preflight(methods: Iterable[str] = ()) -> list[HeaderMatcher]:
 
 def preflight_key(route: ResolvedRoute) -> Preflight:
     path = route.match.where
-    return (path.exact, path.prefix, path.template, path.regex, id(route.cors))
+    return (path.exact, path.prefix, path.template, path.regex, route.cors)
 
 
 def preflight_methods(routes: Iterable[ResolvedRoute]) -> dict[Preflight, frozenset[str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
@@ -52,7 +53,17 @@ def http_filter(name: str, config: Message) -> HttpFilter:
     return HttpFilter(name=name, typed_config=pack(config))
 
 
-def discovered_filter(name: str, kind: type[Message]) -> HttpFilter:
+def optional_filter(name: str, config: Message) -> HttpFilter:
+    """A filter that only runs on routes that say something to it, and costs the others nothing."""
+    return HttpFilter(name=name, typed_config=pack(config), disabled=True)
+
+
+def discovered_filter(name: str, kind: type[Message], *, optional: bool = False) -> HttpFilter:
     """A filter whose configuration goes by ECDS, so that it changes without touching the listener."""
     source = ExtensionConfigSource(config_source=ads(), type_urls=[PREFIX + kind.DESCRIPTOR.full_name])
-    return HttpFilter(name=name, config_discovery=source)
+    return HttpFilter(name=name, config_discovery=source, disabled=optional)
+
+
+def turned_on() -> FilterConfig:
+    """What a route says to an optional filter that has no words of its own for a route."""
+    return FilterConfig(config=Any())

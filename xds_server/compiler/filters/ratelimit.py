@@ -45,6 +45,7 @@ def configure(context: Context, listener: Listener) -> HttpFilter | None:
             timeout=duration(TIMEOUT),
             failure_mode_deny=defaults.on_error == "deny",
             status_on_error=HttpStatus(code=ServiceUnavailable),
+            rate_limited_status=HttpStatus(code=defaults.response.status),  # type: ignore[arg-type] # an enum's number
             rate_limited_as_resource_exhausted=True,
             disable_x_envoy_ratelimited_header=True,
             enable_x_ratelimit_headers=headers,
@@ -61,9 +62,10 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
         return None
     anonymous = spec.identity.kind == "open"
     shapes = context.once((NAME, anonymous), lambda: limits.tier_shapes(context.gateway, anonymous=anonymous))
-    if not shapes and not route.rate_limits:
+    own = limits.route_nodes(route) if route.rate_limits else ()
+    if not shapes and not own:
         return None
-    if route.rate_limits or any("route" in shape for shape in shapes):
+    if own or any("route" in shape for shape in shapes):
         return pack(per_route(context, spec.identity, route, shapes))
     key = (NAME, spec.identity, route.tier if anonymous else "")
     return context.packed(key, lambda: per_route(context, spec.identity, route, shapes))

@@ -20,18 +20,24 @@ ALTERNATIVE_SECONDS: Final = 86_400
 
 
 def configure(context: Context, listener: Listener) -> HttpFilter | None:
-    mutations = [overwriting(name, value) for name, value in headers(listener)]
+    mutations = [overwriting(name, value) for name, value in headers(context, listener)]
     return http_filter(NAME, HeaderMutation(mutations=Mutations(response_mutations=mutations))) if mutations else None
 
 
-def headers(listener: Listener) -> Iterator[tuple[str, str]]:
+def headers(context: Context, listener: Listener) -> Iterator[tuple[str, str]]:
     """Only where TLS ends: a browser must ignore both on a connection in the clear (RFC 6797 7.2)."""
     if listener.protocol != "HTTPS":
         return
     if listener.hsts is not None:
         yield "strict-transport-security", hsts(listener.hsts)
     if listener.http3:
-        yield "alt-svc", f'h3=":{listener.port}"; ma={ALTERNATIVE_SECONDS}'
+        yield "alt-svc", f'h3=":{port(context, listener)}"; ma={ALTERNATIVE_SECONDS}'
+
+
+def port(context: Context, listener: Listener) -> int:
+    """The UDP port is the TCP port, wherever the node's settings put that."""
+    ports = (context.settings.port_of(name, one) for name, one in context.gateway.listeners.items() if one is listener)
+    return next(ports, listener.port)
 
 
 def hsts(spec: Hsts) -> str:
