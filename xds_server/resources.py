@@ -6,7 +6,7 @@ equal bytes and an equal version in every process, and a push happens exactly wh
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -20,11 +20,19 @@ CLUSTER: Final = PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS: Final = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER: Final = PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES: Final = PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SCOPED_ROUTES: Final = PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
 SECRET: Final = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 EXTENSION: Final = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 
-PUSH_ORDER: Final = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, ROUTES)
-"""Make before break: what is referred to goes out before what refers to it (xDS protocol, "Eventual consistency")."""
+PUSH_ORDER: Final = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES)
+"""Make before break: what is referred to goes out before what refers to it (xDS protocol, "Eventual consistency").
+
+Listeners and scopes ask for their route tables by name once they know them. Until a new scope has its table its
+requests are answered 404, which is what they were answered before.
+"""
+
+NODE_FILES: Final = "tollhouse/files:"
+"""What the names of secrets begin with whose content is in files on the node, and may be missing there."""
 
 NAME_FIELD: Final = {ENDPOINTS: "cluster_name"}  # every other type calls it `name`
 
@@ -63,6 +71,23 @@ class Resource:
         return cls(type_url, name, data, version_of(data), endpoints_of(message))
 
 
+class Serialised:
+    """Resources of messages that were seen before are not made again. It knows a message by its identity."""
+
+    def __init__(self) -> None:
+        self._old: dict[int, tuple[Message, Resource]] = {}
+        self._new: dict[int, tuple[Message, Resource]] = {}
+
+    def of(self, message: Message) -> Resource:
+        found = self._old.get(id(message)) or (message, Resource.of(message))
+        self._new[id(message)] = found  # held, so nothing else can get its identity
+        return found[1]
+
+    def end(self) -> None:
+        """A snapshot is made: what is not in it is forgotten."""
+        self._old, self._new = self._new, {}
+
+
 @dataclass(frozen=True)
 class TypeSnapshot:
     """All resources of one type, by name in sorted order. `version` covers the names and contents of all."""
@@ -83,10 +108,12 @@ class Snapshot:
     types: Mapping[str, TypeSnapshot]
 
     @classmethod
-    def of(cls, revision: int, messages: Iterable[Message]) -> "Snapshot":
+    def of(
+        cls, revision: int, messages: Iterable[Message], serialise: Callable[[Message], Resource] = Resource.of
+    ) -> "Snapshot":
         """Raises ValueError for two resources of one type and name (xDS statement 31)."""
         by_type: dict[str, dict[str, Resource]] = {type_url: {} for type_url in PUSH_ORDER}
-        for resource in map(Resource.of, messages):
+        for resource in map(serialise, messages):
             names = by_type.setdefault(resource.type_url, {})
             if resource.name in names:
                 raise ValueError(f"two resources are called {resource.name!r} in {resource.type_url}")

@@ -13,7 +13,7 @@ from typing import Final
 from google.rpc.status_pb2 import Status
 
 from xds_server.ads.events import Acked, Event, Nacked, Send
-from xds_server.resources import Resource, TypeSnapshot
+from xds_server.resources import NODE_FILES, SECRET, Resource, TypeSnapshot
 
 UNSURE: Final = ""
 """A held version that equals no real one: the client has this resource in a state that we do not know."""
@@ -123,6 +123,8 @@ class Substream(ABC):
             return None
         wanted = self._view(snapshot, keep)
         batch = self._batch(wanted, keep)
+        if self.type_url == SECRET:
+            batch = apart(batch)
         if not batch and not self.answer_empty:
             self.asked = False
             return None
@@ -187,3 +189,12 @@ class Substream(ABC):
 
     @abstractmethod
     def _compose(self, nonce: str, snapshot: TypeSnapshot, wanted: Mapping[str, Resource], batch: Changes) -> Send: ...
+
+
+def apart(batch: Changes) -> Changes:
+    """What is in files on the node goes alone, and last: where one is missing Envoy refuses the whole response."""
+    in_files = [name for name in batch if name.startswith(NODE_FILES)]
+    if not in_files:
+        return batch
+    rest = {name: resource for name, resource in batch.items() if not name.startswith(NODE_FILES)}
+    return rest or {in_files[0]: batch[in_files[0]]}

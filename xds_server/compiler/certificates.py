@@ -83,6 +83,8 @@ def covers(name: str, host: str) -> bool:
 
 def _dates(named: Iterable[tuple[SecretName, Path]], secrets: Mapping[str, Secret]) -> Iterator[Dated]:
     for reference, path in named:
+        if "/" in reference.name:  # not an operator's: the authorities that come with Tollhouse
+            continue
         try:
             yield from _dates_of(reference.name, secrets.get(reference.name), path)
         except ValueError:
@@ -95,10 +97,10 @@ def _dates_of(name: str, secret: Secret | None, path: Path) -> Iterator[Dated]:
         if crl.next_update_utc is not None:
             yield Dated(path, f"the revocation list '{name}'", crl.last_update_utc, crl.next_update_utc)
     elif isinstance(secret, (Certificate, CaBundle)):
-        what = "certificate" if isinstance(secret, Certificate) else "CA bundle"
+        what = f"the certificate '{name}'" if isinstance(secret, Certificate) else f"an authority of '{name}'"
         pem = secret.chain if isinstance(secret, Certificate) else secret.pem
         for one in x509.load_pem_x509_certificates(pem):
-            yield Dated(path, f"the {what} '{name}'", one.not_valid_before_utc, one.not_valid_after_utc)
+            yield Dated(path, what, one.not_valid_before_utc, one.not_valid_after_utc)
 
 
 def _leaf(secret: Secret | None) -> x509.Certificate | None:

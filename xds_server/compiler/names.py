@@ -6,6 +6,7 @@ An operator's name holds no `/`, so a resource of ours (`tollhouse/…`) can nev
 from typing import Final
 
 from gateway.problems import Path
+from gateway.scopes import UNSCOPED, Scope
 from xds_server import resources
 
 DECISIONS: Final = "tollhouse/decisions"
@@ -24,8 +25,28 @@ PREFLIGHT: Final = "/preflight"
 """Suffix of the routes that answer a route's CORS preflights; a third segment, so it is no operator's route."""
 
 
+PATH_HEADER: Final = "x-tollhouse-path"
+"""The request's path without its query and with a slash more: what route tables and scopes are searched by."""
+
+LISTENER_HEADER: Final = "x-tollhouse-listener"
+"""The name of the listener, by which scopes are searched first."""
+
+
 def virtual_host(listener: str, host: str) -> str:
     return f"{listener}/{host}"
+
+
+def scoped_table(listener: str, scope: Scope) -> str:
+    """The table of a scope; of a listener without scopes its only one. Neither hosts nor segments hold a `/`."""
+    if scope == UNSCOPED:
+        return listener
+    host, segment = scope.host or "*", scope.segment
+    return f"{listener}/{host}" if segment is None else f"{listener}/{host}/{segment}"
+
+
+def listener_of(table: str) -> str:
+    """The listener that a route table or a scope was made for."""
+    return table.partition("/")[0]
 
 
 def preflight(route: str) -> str:
@@ -42,7 +63,7 @@ def quic_listener(listener: str) -> str:
 
 def node_certificate(cert_file: str, key_file: str) -> str:
     """The secret of a certificate that is in files on the node."""
-    return f"tollhouse/files:{cert_file}:{key_file}"
+    return f"{resources.NODE_FILES}{cert_file}:{key_file}"
 
 
 def authority_with_crl(ca: str, crl: str) -> str:
@@ -55,6 +76,7 @@ _COLLECTIONS: Final = {
     resources.ENDPOINTS: "upstreams",
     resources.LISTENER: "listeners",
     resources.ROUTES: "listeners",
+    resources.SCOPED_ROUTES: "listeners",
 }
 
 
@@ -66,6 +88,8 @@ def document_path(type_url: str, name: str, message: str = "") -> Path | None:
     collection = _COLLECTIONS.get(type_url)
     if type_url == resources.LISTENER:
         name = name.removesuffix(QUIC)
+    if type_url in (resources.ROUTES, resources.SCOPED_ROUTES):
+        name = listener_of(name)
     if collection is not None and "/" not in name:
         return (collection, name)
     if type_url == resources.EXTENSION:
