@@ -15,6 +15,7 @@ from gateway.problems import Problem
 from gateway.read import Loaded, load
 from gateway.render import as_json, text
 from gateway.secrets import referenced
+from gwctl.commands.unsafe import allow_unsafe_upstreams
 from gwctl.commands.version import envoy_version
 from gwctl.exits import Exit
 from gwctl.files import chosen, files_argument, read
@@ -43,22 +44,30 @@ class Verdict:
 @click.command()
 @files_argument
 @click.option("--no-envoy", is_flag=True, help="Do not ask a real Envoy whether it would accept the result.")
+@allow_unsafe_upstreams
 @output_option
 @click.pass_context
-def validate(ctx: click.Context, paths: tuple[Path, ...], more: tuple[Path, ...], no_envoy: bool, output: str) -> None:
+def validate(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    more: tuple[Path, ...],
+    no_envoy: bool,
+    allow_unsafe_upstreams: bool,
+    output: str,
+) -> None:
     """Check FILE... as one gateway, without a server. Exits with 3 if there are errors."""
     files = read(chosen(paths, more))
-    verdict = judge(load(files), None if no_envoy else find_envoy())
+    verdict = judge(load(files), None if no_envoy else find_envoy(), unsafe_upstreams=allow_unsafe_upstreams)
     emit(output, "validate", _document(verdict), lambda: _for_people(verdict, [file.name for file in files], no_envoy))
     if not verdict.valid:
         ctx.exit(Exit.INVALID)
 
 
-def judge(loaded: Loaded, envoy: Path | None) -> Verdict:
+def judge(loaded: Loaded, envoy: Path | None, *, unsafe_upstreams: bool = False) -> Verdict:
     """Reads, compiles with stand-ins for secrets, and asks Envoy if there is one; each step needs the one before."""
     verdict = Verdict(loaded, list(loaded.problems))
     if loaded.gateway is not None:
-        settings = compiler.Settings(decisions=(("127.0.0.1", 9002),))
+        settings = compiler.Settings(decisions=(("127.0.0.1", 9002),), unsafe_upstreams=unsafe_upstreams)
         compiled = compiler.compile(loaded.gateway, settings, stand_ins(referenced(loaded.gateway)))
         verdict.problems += compiled.problems
         if envoy is not None and verdict.valid:

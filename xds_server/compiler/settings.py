@@ -8,11 +8,17 @@ from gateway.model import Listener
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The node's side. `listener_ports` overrides the document's, by listener; `decisions` are (host, port)."""
+    """The node's side. `listener_ports` overrides the document's, by listener; `decisions` are (host, port).
+
+    `forbidden`: (host, port) of the plane's own parts, which no upstream may be. `unsafe_upstreams`: whether upstreams
+    may be there, and at link-local and metadata addresses, after all.
+    """
 
     listener_address: str = "127.0.0.1"
     listener_ports: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[tuple[str, int], ...] = ()
+    forbidden: tuple[tuple[str, int], ...] = ()
+    unsafe_upstreams: bool = False
 
     def address_of(self, listener: Listener) -> str:
         return listener.address or self.listener_address
