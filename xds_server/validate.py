@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 
 from gateway.problems import Path as PathInDocument
 from gateway.problems import Problem
-from xds_server.compiler.inline import bootstrap, without_secrets
+from xds_server.compiler.inline import bootstrap, with_lists, without_secrets
 from xds_server.compiler.settings import Certificate
 from xds_server.compiler.suspects import SUSPECTS, Suspects
 from xds_server.throwaway import self_signed
@@ -64,7 +64,7 @@ async def refusal(messages: tuple[Message, ...], envoy: Path) -> str | None:
     with tempfile.TemporaryDirectory(prefix="tollhouse-validate-") as directory:
         path = Path(directory) / "bootstrap.pb"
         try:
-            path.write_bytes(bootstrap(messages).SerializeToString())
+            path.write_bytes(bootstrap(with_lists(messages)).SerializeToString())
         except KeyError as missing:
             return f"a resource refers to {missing}, which is not there"
         return await run(envoy, path)

@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -20,7 +21,7 @@ from google.rpc.status_pb2 import Status
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Event, Send
 from xds_server.ads.sotw import SotwStream
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, Snapshot
+from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, Snapshot
 
 NODE = "node-1"
 
@@ -46,6 +47,10 @@ def routes(name: str, edition: int = 0) -> RouteConfiguration:
     return RouteConfiguration(name=name, virtual_hosts=[VirtualHost(name=str(edition), domains=["*"])])
 
 
+def scope(name: str, edition: int = 0) -> ScopedRouteConfiguration:
+    return ScopedRouteConfiguration(name=name, route_configuration_name=str(edition))
+
+
 def secret(name: str, edition: int = 0) -> Secret:
     message = Secret(name=name)
     message.generic_secret.secret.inline_string = str(edition)
@@ -62,6 +67,7 @@ MAKERS = {
     SECRET: secret,
     EXTENSION: extension,
     LISTENER: listener,
+    SCOPED_ROUTES: scope,
     ROUTES: routes,
 }
 

@@ -21,7 +21,7 @@ from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Acked, Nacked, Reject
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.stream import Limits
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, PUSH_ORDER, ROUTES, SECRET, Snapshot
+from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, PUSH_ORDER, ROUTES, SCOPED_ROUTES, SECRET, Snapshot
 
 both = pytest.mark.parametrize("talk", [SotwTalk, DeltaTalk], ids=["sotw", "delta"])
 variants = pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_s47_updates_go_out_in_make_before_break_order(talk: Kind) -> None:
     sends = t.publish(*(make("a", 1) for make in reversed(MAKERS.values())))
     assert [send.type_url for send in sends] == [CLUSTER, ENDPOINTS, SECRET]
     rest = t.ack(sends[0])
-    assert [send.type_url for send in rest] == [EXTENSION, LISTENER, ROUTES]
+    assert [send.type_url for send in rest] == [EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES]
 
 
 @both

@@ -5,9 +5,9 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from tests.ads.dialogue import MAKERS, SotwTalk, cluster, endpoints, listener, names, routes, secret
 from xds_server.ads.events import Acked, Nacked
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
+from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET
 
-full_set = pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
+full_set = pytest.mark.parametrize("type_url", [CLUSTER, LISTENER, SCOPED_ROUTES])
 partial = pytest.mark.parametrize("type_url", [ENDPOINTS, SECRET, EXTENSION, ROUTES])
 
 

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.ads.dialogue import MAKERS, DeltaTalk, SotwTalk, cluster
 from xds_server.ads.events import Send
-from xds_server.resources import CLUSTER, LISTENER, Resource
+from xds_server.resources import CLUSTER, LISTENER, SCOPED_ROUTES, Resource
 
 BAD = 3
 POOL = ("a", "b", "c")
-FULL_SET = (CLUSTER, LISTENER)
+FULL_SET = (CLUSTER, LISTENER, SCOPED_ROUTES)
 TYPES = tuple(MAKERS)
 
 Editions = dict[tuple[str, str], int]

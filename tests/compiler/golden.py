@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from gateway.jwks import keyset_name
-from gateway.model import Gateway, decode
+from gateway.model import Endpoint, Gateway, decode
 from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, KeySet, RevocationList, Secret, Settings, compile  # noqa: A004
 
 CASES = Path(__file__).parent / "cases"
@@ -18,6 +18,7 @@ NAMES = tuple(sorted(path.parent.name for path in CASES.glob("*/in.yaml")))
 FILES = {
     "Listener": "listeners.yaml",
     "RouteConfiguration": "routes.yaml",
+    "ScopedRouteConfiguration": "scopes.yaml",
     "Cluster": "clusters.yaml",
     "ClusterLoadAssignment": "endpoints.yaml",
     "TypedExtensionConfig": "extensions.yaml",
@@ -31,8 +32,10 @@ SECRETS: Mapping[str, Secret] = {
     "mismatched": Certificate((TLS / "site.pem").read_bytes(), (TLS / "other.key").read_bytes()),
     keyset_name("https://id.example.com/jwks.json"): KeySet((TLS / "public.jwks.json").read_text().strip()),
     "ca": CaBundle((TLS / "ca.pem").read_bytes()),
+    "tollhouse/system-ca": CaBundle((TLS / "ca.pem").read_bytes()),
     "crl": RevocationList((TLS / "ca.crl").read_bytes()),
 }
+ENDPOINTS = {"ledger": (Endpoint(address="10.0.2.1", port=9090, zone="a"), Endpoint(address="10.0.2.2", port=9090))}
 SETTINGS = Settings(decisions=(("127.0.0.1", 9800),))
 
 
@@ -46,7 +49,7 @@ def gateway(name: str) -> Gateway:
 
 
 def compiled(name: str) -> Compiled:
-    return compile(gateway(name), SETTINGS, SECRETS, strict=True)
+    return compile(gateway(name), SETTINGS, SECRETS, ENDPOINTS, strict=True)
 
 
 def expected_files(found: Compiled) -> dict[str, str]:

@@ -9,6 +9,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from gateway.model import Gateway, decode
 from xds_server.compiler import CaBundle, Certificate, HmacKey, Settings, compile, names  # noqa: A004
 from xds_server.compiler.filters import cors
+from xds_server.compiler.tables.reading import routes_of
 from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, Snapshot
 
 from .golden import SECRETS, compiled
@@ -36,7 +37,7 @@ def test_a_bug_closes_one_route_and_is_reported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cors, "answers", broken)
     found = compile(gateway, Settings(), {})
     assert [(p.code, p.path) for p in found.problems] == [("GW603", ("modules", "m", "routes", "a"))]
-    statuses = {r.name: r.direct_response.status for r in table(found.messages).virtual_hosts[0].routes}
+    statuses = {r.name: r.direct_response.status for r in routes_of(table(found.messages).virtual_hosts[0])}
     assert (statuses["m/a"], statuses["m/b"]) == (500, 200)
     with pytest.raises(RuntimeError):
         compile(gateway, Settings(), {}, strict=True)
@@ -44,7 +45,7 @@ def test_a_bug_closes_one_route_and_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_route_is_closed_where_it_would_be_matched() -> None:
     """Its requests must not fall to a route behind it."""
-    routes = table(compiled("closed").messages).virtual_hosts[0].routes
+    routes = routes_of(table(compiled("closed").messages).virtual_hosts[0])
     closed = [route for route in routes if route.name == "m/distrusted"]
     assert [route.direct_response.status for route in closed] == [500]
     assert closed[0].match.path_separated_prefix == "/distrusted"
@@ -79,7 +80,7 @@ def test_settings_say_where_to_listen() -> None:
     (listener,) = [m for m in found.messages if m.DESCRIPTOR.name == "Listener"]
     address = listener.address.socket_address
     assert (address.address, address.port_value) == ("0.0.0.0", 18080)
-    redirect = table(found.messages).virtual_hosts[0].routes[0].redirect
+    redirect = routes_of(table(found.messages).virtual_hosts[0])[0].redirect
     assert redirect.port_redirect == 18080, "the port is stripped before routing and must come back"
 
 
@@ -98,4 +99,4 @@ def test_ten_thousand_routes_are_compiled_in_seconds() -> None:
     start = time.process_time()
     found = compile(gateway, Settings(), SECRETS, strict=True)
     assert time.process_time() - start < 10
-    assert len(table(found.messages).virtual_hosts[0].routes) == 10_001
+    assert len(routes_of(table(found.messages).virtual_hosts[0])) == 10_001

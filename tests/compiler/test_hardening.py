@@ -14,9 +14,13 @@ from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBACPerRoute
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    HttpFilter,
 )
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from google.protobuf.json_format import MessageToDict
+
+from xds_server.compiler.tables.entries import Entry
+from xds_server.compiler.tables.reading import leaves_of, listed, routes_of
 
 from .golden import NAMES, compiled
 
@@ -108,6 +112,10 @@ def managers(listener: Listener) -> Iterator[HttpConnectionManager]:
         yield from (unpacked(f.typed_config, HttpConnectionManager) for f in chain.filters)
 
 
+def by_name(manager: HttpConnectionManager) -> dict[str, HttpFilter]:
+    return {filter_.name: filter_ for filter_ in manager.http_filters}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_listener(name: str) -> None:
     for listener in messages(name, Listener):
@@ -132,16 +140,18 @@ def test_every_route_table(name: str) -> None:
         assert set(table.request_headers_to_remove) >= FORGED
         assert {"*"} <= {domain for host in table.virtual_hosts for domain in host.domains}
         for host in table.virtual_hosts:
-            last = host.routes[-1]
-            assert last.match.prefix == "/"
-            assert last.direct_response.status == 404 or last.HasField("redirect")
+            lists = [listed(leaf) for leaf in leaves_of(host.matcher)] if host.HasField("matcher") else [host.routes]
+            for routes in lists:
+                last = routes[-1]
+                answers = last.match.prefix == "/" and (last.direct_response.status == 404 or last.HasField("redirect"))
+                assert answers or any(Entry.of(route).always for route in routes), "its end may be reached"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_route_says_who_may_call_it(name: str) -> None:
     """No filter's default is relied upon; and a route that is sent on is timed."""
     for table in messages(name, RouteConfiguration):
-        for route in (route for host in table.virtual_hosts for route in host.routes):
+        for route in (route for host in table.virtual_hosts for route in routes_of(host)):
             assert {"tollhouse/jwt_authn", "tollhouse/ext_authz", "envoy.filters.http.rbac"} <= set(
                 route.typed_per_filter_config
             ), route.name
@@ -197,7 +207,7 @@ def test_every_filter_that_decides(name: str) -> None:
     assert authz.allowed_headers.patterns
     for listener in messages(name, Listener):
         for manager in managers(listener):
-            limit = unpacked(manager.http_filters[-2].typed_config, RateLimit)
+            limit = unpacked(by_name(manager)["envoy.filters.http.ratelimit"].typed_config, RateLimit)
             assert limit.status_on_error.code == 503
             assert limit.timeout.ToMilliseconds() == 100
             assert limit.rate_limited_as_resource_exhausted

@@ -21,7 +21,7 @@ from xds_server.ads.servicer import Call, Ended, Pace, first_of, status
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.stream import Limits
 from xds_server.ads.wire import Encoder, delta_encoder, sotw_encoder
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
+from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,7 @@ SERVICES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "envoy.service.extension.v3.ExtensionConfigDiscoveryService": ("ExtensionConfigs", EXTENSION),
         "envoy.service.listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
         "envoy.service.route.v3.RouteDiscoveryService": ("Routes", ROUTES),
+        "envoy.service.route.v3.ScopedRoutesDiscoveryService": ("ScopedRoutes", SCOPED_ROUTES),
     }
 )
 """Service to the suffix of its Stream… and Delta… methods and the type that it implies. Fetch… is not offered."""

@@ -1,6 +1,6 @@
 """The state-of-the-world variant.
 
-LDS and CDS responses are the full set, absence deletes (statement 29). Responses of every other type carry only what
+LDS, CDS and SRDS responses are the full set, absence deletes (statement 29). Responses of every other type carry only what
 the client does not hold yet: new names and changed contents (statement 30).
 """
 
@@ -13,9 +13,9 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from xds_server.ads.events import Event, Send
 from xds_server.ads.stream import AdsStream
 from xds_server.ads.substream import WILDCARD, Changes, Substream
-from xds_server.resources import CLUSTER, LISTENER, Resource, TypeSnapshot, version_of
+from xds_server.resources import CLUSTER, LISTENER, SCOPED_ROUTES, Resource, TypeSnapshot, version_of
 
-FULL_SET: Final = frozenset({CLUSTER, LISTENER})
+FULL_SET: Final = frozenset({CLUSTER, LISTENER, SCOPED_ROUTES})
 
 
 @dataclass

@@ -16,21 +16,23 @@ from xds_server.resources import (
     LISTENER,
     PUSH_ORDER,
     ROUTES,
+    SCOPED_ROUTES,
     SECRET,
     Snapshot,
     TypeSnapshot,
 )
 
 REFERRERS: Final[Mapping[str, tuple[str, ...]]] = {
-    CLUSTER: (LISTENER, ROUTES, EXTENSION),
+    CLUSTER: (LISTENER, SCOPED_ROUTES, ROUTES, EXTENSION),
     ENDPOINTS: (CLUSTER,),
     SECRET: (CLUSTER, LISTENER),
     EXTENSION: (LISTENER,),
-    ROUTES: (LISTENER,),
+    SCOPED_ROUTES: (LISTENER,),
+    ROUTES: (LISTENER, SCOPED_ROUTES),
 }
 """Who may still point at a resource: its removal waits for their ACKs on the same stream (statement 48)."""
 
-AFTER_CLUSTERS: Final = frozenset({EXTENSION, LISTENER, ROUTES})
+AFTER_CLUSTERS: Final = frozenset({EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES})
 """Updates of these may point at a new cluster, so they wait for CDS (statement 52); answers to requests never wait."""
 
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain as chain_of
 
+from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import Message
 
-from gateway.model import Gateway
+from gateway.model import EdsUpstream, Endpoint, Gateway
 from gateway.problems import Problem
-from gateway.resolve import resolve
-from xds_server.compiler import chain, clusters, downstream_tls, listeners, tls
+from xds_server.compiler import chain, clusters, downstream_tls, listeners, raw, tls, unsafe_upstreams
 from xds_server.compiler.context import Context
+from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import jwt_authn
 from xds_server.compiler.findings import Findings
-from xds_server.compiler.routes import route_tables
+from xds_server.compiler.memo import Memo
 from xds_server.compiler.settings import Secret, Settings
+from xds_server.compiler.tables.building import route_tables
+from xds_server.compiler.tables.placing import parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +29,43 @@ class Compiled:
 
 
 def compile(  # noqa: A001 - `compiler.compile` is what it is
-    gateway: Gateway, settings: Settings, secrets: Mapping[str, Secret], *, strict: bool = False
+    gateway: Gateway,
+    settings: Settings,
+    secrets: Mapping[str, Secret],
+    endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None,
+    *,
+    strict: bool = False,
+    memo: Memo | None = None,
 ) -> Compiled:
-    """The same model gives the same bytes in any process. `strict` raises on bugs of ours."""
+    """The same model gives the same bytes in any process. `strict` raises on bugs of ours.
+
+    `endpoints`: of services, by name; None where nobody can know them. `memo`: of earlier compilations, for time in
+    proportion to what changed since the last one; it changes no byte.
+    """
+    memo = memo or Memo()
     findings = Findings(strict)
-    context = Context(gateway, settings, secrets, resolve(gateway))
+    context = Context(gateway, settings, secrets, endpoints=endpoints)
     context = replace(context, closed_providers=closed_providers(context, findings))
     by_upstream, closed_upstreams = upstreams(context, findings)
     context = replace(context, closed_upstreams=closed_upstreams)
+    memo.begin(base_of(context))
+    parts = tuple(parts_of(gateway, memo))
+    context = replace(context, routes=tuple(chain_of.from_iterable(part.routes for part in parts)))
     messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream]
     messages += tls.secrets(context, findings)
     messages += downstream_tls.secrets(context)
     messages += chain.extensions(context)
-    messages += (found for name in gateway.listeners for found in listeners.listeners(context, findings, name))
-    messages += route_tables(context, findings)
+    for name in gateway.listeners:
+        messages += listening(context, findings, name)
+    messages += route_tables(context, findings, parts, memo)
+    memo.end()
     return Compiled(tuple(messages), tuple(findings.problems))
+
+
+def base_of(context: Context) -> object:
+    """What any route may depend on beside its module: the rest of the document, and what is closed."""
+    rest = {name: getattr(context.gateway, name) for name in type(context.gateway).model_fields if name != "modules"}
+    return (rest, context.settings, dict(context.secrets), context.closed_providers, context.closed_upstreams)
 
 
 def closed_providers(context: Context, findings: Findings) -> dict[str, str]:
@@ -53,13 +79,37 @@ def closed_providers(context: Context, findings: Findings) -> dict[str, str]:
     return closed
 
 
+def listening(context: Context, findings: Findings, name: str) -> tuple[Listener, ...]:
+    """The Listeners of one of the document; none if its raw overrides cannot be carried out."""
+    found = tuple(listeners.listeners(context, findings, name))
+    try:
+        for one in found:
+            raw.override_listener(one, context.gateway.listeners[name].envoy)
+    except CompileError as error:
+        findings.add(("listeners", name), error)
+        return ()
+    return found
+
+
 def upstreams(context: Context, findings: Findings) -> tuple[list[Message], dict[str, str]]:
     """The messages of all upstreams; and those that cannot be compiled, each with the code of its problem."""
     messages: list[Message] = []
     closed = {}
     for name in context.gateway.upstreams:
         try:
-            messages += tuple(clusters.upstream(context, name))
+            unsafe_upstreams.refuse(context, name)
+            found = tuple(clusters.upstream(context, name))
+            raw.override_cluster(found, context.gateway.upstreams[name].envoy)
+            messages += found
         except Exception as error:
             closed[name] = findings.add(("upstreams", name), error)
+    warn_of_unknown_services(context, findings)
     return messages, closed
+
+
+def warn_of_unknown_services(context: Context, findings: Findings) -> None:
+    """An upstream of such a service is there, without endpoints: it answers 503."""
+    for name, spec in context.gateway.upstreams.items():
+        if isinstance(spec, EdsUpstream) and context.endpoints is not None and spec.service not in context.endpoints:
+            message = f"nobody has told the endpoints of the service '{spec.service}': every request gets 503"
+            findings.warn("GW378", ("upstreams", name, "service"), message, "put them into the endpoints directory")

@@ -10,6 +10,9 @@ from typing import Any as Value
 from typing import Final
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.protocol_pb2 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
@@ -24,10 +27,14 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as UpstreamHttpOptions
 from envoy.type.v3.percent_pb2 import Percent
 
-from xds_server.compiler.wire import boolean, duration, uint32
+from xds_server.compiler import names
+from xds_server.compiler.wire import boolean, duration, extension, uint32
 
 BUFFER_LIMIT: Final = 32_768
 MAX_DIRECT_BODY: Final = 262_144  # 65,536 characters, the language's limit, in UTF-8
@@ -44,9 +51,10 @@ FORGED_HEADERS: Final = (
 """Client headers that Envoy passes on and that upstreams are known to trust over the request line."""
 
 
-def connection_manager(**fields: Value) -> HttpConnectionManager:
+def connection_manager(listener: str, **fields: Value) -> HttpConnectionManager:
     """An HTTP connection manager for the edge; `fields` add what differs between listeners."""
     return HttpConnectionManager(
+        early_header_mutation_extensions=[search_headers(listener)],
         # Whose address it is: the connection's, unless the listener names trusted proxies. internal_address_config must
         # stay unset: an empty one makes private addresses and loopback "internal", whose x-envoy-* are believed.
         use_remote_address=boolean(True),
@@ -82,6 +90,27 @@ def connection_manager(**fields: Value) -> HttpConnectionManager:
         preserve_external_request_id=False,
         always_set_request_id_in_response=True,
         **fields,
+    )
+
+
+def search_headers(listener: str) -> TypedExtensionConfig:
+    """The headers by which routes are found, written over whatever the client sent under these names.
+
+    Envoy does this after it has normalised the path, and before it looks for a route. `PATH` says which: the default
+    would believe a client's x-envoy-original-path.
+    """
+    values = {names.PATH_HEADER: "%PATH(NQ:PATH)%/", names.LISTENER_HEADER: listener.replace("%", "%%")}
+    overwrite = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return extension(
+        "tollhouse/search_headers",
+        EarlyHeaderMutation(
+            mutations=[
+                HeaderMutation(
+                    append=HeaderValueOption(header=HeaderValue(key=key, value=value), append_action=overwrite)
+                )
+                for key, value in values.items()
+            ]
+        ),
     )
 
 
@@ -130,7 +159,7 @@ def route_configuration(**fields: Value) -> RouteConfiguration:
     """A route table that is refused when it names a missing cluster, and whose edits override those of the gateway."""
     return RouteConfiguration(
         validate_clusters=boolean(True),
-        request_headers_to_remove=FORGED_HEADERS,
+        request_headers_to_remove=(*FORGED_HEADERS, names.LISTENER_HEADER, names.PATH_HEADER),
         most_specific_header_mutations_wins=True,  # or a route could not set what is removed here
         max_direct_response_body_size_bytes=uint32(MAX_DIRECT_BODY),
         **fields,

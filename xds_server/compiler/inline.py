@@ -16,6 +16,7 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -30,7 +31,9 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
+from xds_server.compiler.names import listener_of
 from xds_server.compiler.settings import Certificate
+from xds_server.compiler.tables import reading
 from xds_server.compiler.wire import pack, socket_address
 from xds_server.resources import PREFIX
 
@@ -44,6 +47,7 @@ class Resources:
     """Compiled messages by type and name, with only the types that others refer to."""
 
     routes: Mapping[str, RouteConfiguration]
+    scopes: tuple[ScopedRouteConfiguration, ...]
     endpoints: Mapping[str, ClusterLoadAssignment]
     extensions: Mapping[str, TypedExtensionConfig]
 
@@ -53,6 +57,7 @@ def bootstrap(messages: Iterable[Message], *, admin: tuple[str, int] | None = No
     found = tuple(messages)
     resources = Resources(
         routes={m.name: m for m in found if isinstance(m, RouteConfiguration)},
+        scopes=tuple(m for m in found if isinstance(m, ScopedRouteConfiguration)),
         endpoints={m.cluster_name: m for m in found if isinstance(m, ClusterLoadAssignment)},
         extensions={m.name: m for m in found if isinstance(m, TypedExtensionConfig)},
     )
@@ -65,6 +70,11 @@ def bootstrap(messages: Iterable[Message], *, admin: tuple[str, int] | None = No
             secrets=[m for m in found if isinstance(m, Secret)],
         ),
     )
+
+
+def with_lists(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The same resources with all routes where Envoy checks them."""
+    return tuple(reading.with_lists(m) if isinstance(m, RouteConfiguration) else m for m in messages)
 
 
 def without_secrets(messages: Iterable[Message], stand_in: Certificate) -> tuple[Message, ...]:
@@ -111,11 +121,30 @@ def static_listener(listener: Listener, resources: Resources) -> Listener:
 
 
 def static_manager(manager: HttpConnectionManager, resources: Resources) -> HttpConnectionManager:
-    manager.route_config.CopyFrom(resources.routes[manager.rds.route_config_name])
+    static_routes(manager, resources)
     for filter_ in manager.http_filters:
         if filter_.HasField("config_discovery"):
             filter_.typed_config.CopyFrom(resources.extensions[filter_.name].typed_config)
     return manager
+
+
+def static_routes(manager: HttpConnectionManager, resources: Resources) -> None:
+    """Scopes with their tables inside; Envoy wants one scope at least, so without any there is an empty table."""
+    if manager.HasField("rds"):
+        manager.route_config.CopyFrom(resources.routes[manager.rds.route_config_name])
+        return
+    name = manager.scoped_routes.name
+    scopes = [static_scope(scope, resources) for scope in resources.scopes if listener_of(scope.name) == name]
+    if scopes:
+        manager.scoped_routes.scoped_route_configurations_list.scoped_route_configurations.extend(scopes)
+    else:
+        manager.route_config.CopyFrom(RouteConfiguration(name=name))
+
+
+def static_scope(scope: ScopedRouteConfiguration, resources: Resources) -> ScopedRouteConfiguration:
+    return ScopedRouteConfiguration(
+        name=scope.name, key=scope.key, route_configuration=resources.routes[scope.route_configuration_name]
+    )
 
 
 def static_cluster(cluster: Cluster, resources: Resources) -> Cluster:

@@ -17,7 +17,6 @@ from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
-    Rds,
 )
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from envoy.type.v3.percent_pb2 import FractionalPercent
@@ -29,7 +28,8 @@ from xds_server.compiler.context import Context
 from xds_server.compiler.findings import Findings
 from xds_server.compiler.identity import DECIDED_NAMESPACE
 from xds_server.compiler.replies import local_replies
-from xds_server.compiler.wire import ads, boolean, duration, pack, socket_address
+from xds_server.compiler.tables.scoping import find_routes
+from xds_server.compiler.wire import boolean, duration, pack, socket_address
 
 MANAGER: Final = "envoy.filters.network.http_connection_manager"
 LOG_FORMAT: Final = {
@@ -120,14 +120,15 @@ def manager_filter(context: Context, name: str, spec: model.Listener, *, quic: b
 
 def connection_manager(context: Context, name: str, spec: model.Listener) -> HttpConnectionManager:
     manager = hardening.connection_manager(
+        name,
         codec_type=HttpConnectionManager.AUTO if spec.http2 else HttpConnectionManager.HTTP1,
         stat_prefix=name,
-        rds=Rds(config_source=ads(), route_config_name=name),
         http_filters=chain.http_filters(context, spec),
         xff_num_trusted_hops=spec.trusted_hops,
         local_reply_config=local_replies(),
         access_log=access_logs(spec.access_log),
     )
+    find_routes(manager, name, spec)
     limit(manager, spec)
     if spec.tls is not None and downstream_tls.checks_clients(spec.tls.client_validation):
         tell_client_certificate(manager)

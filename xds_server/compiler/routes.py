@@ -34,7 +34,7 @@ class CompiledRoute:
 
 
 class RouteCompiler:
-    """The routes of one table. A route is compiled once, however many hosts it has, and not at all if `known` has it."""
+    """The routes of one table. A route is compiled once, however many hosts it has, or taken from `known`."""
 
     def __init__(
         self, context: Context, strict: bool, listener: Listener, port: int, known: Mapping[str, CompiledRoute]

@@ -12,15 +12,18 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
 from google.protobuf.message import Message
 
 from gateway.problems import Path
 from xds_server.compiler.inline import copied, holds, unpacked
-from xds_server.compiler.names import NOWHERE, QUIC, route_path
+from xds_server.compiler.names import NOWHERE, listener_of, route_path
+from xds_server.compiler.tables.reading import keep_routes, routes_of
 from xds_server.compiler.wire import pack
 
 Messages = tuple[Message, ...]
+OF_LISTENERS: Final = (Listener, ScopedRouteConfiguration, RouteConfiguration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Suspects:
 
 def route_names(messages: Messages) -> Sequence[str]:
     tables = (m for m in messages if isinstance(m, RouteConfiguration))
-    found = (route.name for table in tables for host in table.virtual_hosts for route in host.routes)
+    found = (route.name for table in tables for host in table.virtual_hosts for route in routes_of(host))
     return [name for name in dict.fromkeys(found) if route_path(name) is not None]
 
 
@@ -44,9 +47,8 @@ def only_routes(messages: Messages, kept: Container[str]) -> Messages:
 
 def table_of(table: RouteConfiguration, kept: Container[str]) -> RouteConfiguration:
     result = copied(table)
-    for host, source in zip(result.virtual_hosts, table.virtual_hosts, strict=True):
-        del host.routes[:]
-        host.routes.extend(r for r in source.routes if route_path(r.name) is None or r.name in kept)
+    for host in result.virtual_hosts:
+        keep_routes(host, lambda route: route_path(route.name) is None or route.name in kept)
     return result
 
 
@@ -93,14 +95,12 @@ def jwt_authn_of(message: Message) -> JwtAuthentication | None:
 
 
 def listener_names(messages: Messages) -> Sequence[str]:
-    return list(dict.fromkeys(m.name.removesuffix(QUIC) for m in messages if isinstance(m, Listener)))
+    return list(dict.fromkeys(listener_of(m.name) for m in messages if isinstance(m, Listener)))
 
 
 def only_listeners(messages: Messages, kept: Container[str]) -> Messages:
     found = only_providers(messages, ())
-    return tuple(
-        m for m in found if not isinstance(m, (Listener, RouteConfiguration)) or m.name.removesuffix(QUIC) in kept
-    )
+    return tuple(m for m in found if not isinstance(m, OF_LISTENERS) or listener_of(m.name) in kept)
 
 
 SUSPECTS: Final = (

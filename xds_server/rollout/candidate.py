@@ -1,6 +1,7 @@
 """From a gateway to a snapshot that real Envoy accepts: an apply asks before storing, the publisher before sending."""
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -12,12 +13,14 @@ from gateway.problems import Problem
 from xds_server import compiler
 from xds_server.compiler import Compiled, Settings
 from xds_server.compiler.certificates import Dated, dated, misnamed
+from xds_server.endpoints import EndpointStore
 from xds_server.jwks import KeySets
-from xds_server.resources import Snapshot
+from xds_server.compiler.memo import Memo
+from xds_server.resources import Serialised, Snapshot
 from xds_server.secrets import SecretStore, Stamp
 from xds_server.validate import validate
 
-Inputs = tuple[Stamp, tuple[tuple[str, str], ...]]
+Inputs = tuple[Stamp, tuple[tuple[str, str], ...], Stamp]
 """What is compiled beside the gateway, to see whether it changed: secrets and remote key sets."""
 
 REMEMBERED: Final = 64  # verdicts of the gate, by snapshot version
@@ -48,17 +51,22 @@ class Builder:
     just asked.
     """
 
-    def __init__(self, settings: Settings, secrets: SecretStore, envoy: Path | None) -> None:
+    def __init__(
+        self, settings: Settings, secrets: SecretStore, envoy: Path | None, endpoints: EndpointStore | None = None
+    ) -> None:
         self.settings = settings
         self.secrets = secrets
+        self.endpoints = endpoints or EndpointStore(None)
         self.key_sets = KeySets(secrets.directory / ".jwks")
         self.envoy = envoy
         self.last_compile_seconds = 0.0
         self._verdicts: OrderedDict[str, tuple[Problem, ...]] = OrderedDict()
+        self._memo, self._serialised = Memo(), Serialised()  # of the last gateway: most of the next one is the same
+        self._one_at_a_time = threading.Lock()  # an apply and the publisher may build at one time, each in a thread
 
     def stamp(self) -> Inputs:
         """Equal as long as the same gateway compiles to the same. Raises OSError for secrets that cannot be read."""
-        return self.secrets.stamp(), self.key_sets.stamp()
+        return self.secrets.stamp(), self.key_sets.stamp(), self.endpoints.stamp()
 
     async def build(self, gateway: Gateway, revision: int) -> Candidate:
         """Raises OSError when the secrets cannot be read, ValueError when the compiler contradicts itself."""
@@ -74,11 +82,14 @@ class Builder:
 
     def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot, tuple[Dated, ...]]:
         secrets = {**self.secrets.read(), **self.key_sets.read()}
+        services = self.endpoints.read()
         began = time.perf_counter()
-        compiled = compiler.compile(gateway, self.settings, secrets)
-        snapshot = Snapshot.of(revision, compiled.messages)
+        with self._one_at_a_time:
+            compiled = compiler.compile(gateway, self.settings, secrets, services.endpoints, memo=self._memo)
+            snapshot = Snapshot.of(revision, compiled.messages, self._serialised.of)
+            self._serialised.end()
         self.last_compile_seconds = time.perf_counter() - began
-        problems = (*compiled.problems, *misnamed(gateway, secrets))
+        problems = (*compiled.problems, *misnamed(gateway, secrets), *services.problems(gateway))
         return replace(compiled, problems=problems), snapshot, dated(gateway, secrets)
 
     def _remember(self, version: str, refused: tuple[Problem, ...]) -> None:
