@@ -43,8 +43,16 @@ def _ciphers(tls: ListenerTls, path: Path) -> Iterator[Problem]:
         yield Problem("GW392", path, "TLS 1.3 leaves no choice of ciphers", "remove it, or set min_version to 1.2")
     for index, cipher in enumerate(tls.ciphers):
         if cipher not in CIPHERS:
-            help_ = did_you_mean(cipher.upper(), CIPHERS) or f"such as {CIPHERS[0]}; TLS 1.3 needs none"
-            yield Problem("GW391", (*path, index), f"'{cipher}' is not a cipher of TLS 1.2 that Envoy takes", help_)
+            message = f"'{cipher}' is not a cipher of TLS 1.2 that Envoy takes"
+            yield Problem("GW391", (*path, index), message, _other_than(cipher))
+
+
+def _other_than(cipher: str) -> str:
+    if cipher.startswith("TLS_"):
+        return "leave it out: those of TLS 1.3 are always there"
+    if cipher.upper() in CIPHERS:
+        return f"write {cipher.upper()}"
+    return did_you_mean(cipher.upper(), CIPHERS) or f"such as {CIPHERS[0]}"
 
 
 def _alpn(listener: Listener, tls: ListenerTls, path: Path) -> Iterator[Problem]:
@@ -55,11 +63,11 @@ def _alpn(listener: Listener, tls: ListenerTls, path: Path) -> Iterator[Problem]
 
 
 def _files(certificate: ListenerCertificate, path: Path) -> Iterator[Problem]:
-    for field in ("cert_file", "key_file"):
+    for field, example in (("cert_file", "/etc/tls/site.crt"), ("key_file", "/etc/tls/site.key")):
         file: str | None = getattr(certificate, field)
         if file is not None and (not file.startswith("/") or file.endswith("/") or "\0" in file):
             message = f"'{file}' does not say which file: what it is relative to differs from node to node"
-            yield Problem("GW399", (*path, field), message, f"write the whole path, such as /etc/tls/site.{field[:3]}")
+            yield Problem("GW399", (*path, field), message, f"write the whole path, such as {example}")
 
 
 def _clients(listener: Listener, spec: ClientValidation, path: Path) -> Iterator[Problem]:
