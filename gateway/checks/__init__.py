@@ -19,6 +19,7 @@ from gateway.checks import (
     references,
     rollouts,
     routes,
+    scopes,
     upstreams,
 )
 from gateway.checks.scope import Scope
@@ -30,6 +31,7 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     upstreams.problems,
     durations.problems,
     routes.problems,
+    scopes.problems,
     patterns.problems,
     forwarding.problems,
     delegations.problems,

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_chain_is_in_this_order() -> None:
     assert [stage.name for stage in chain.STAGES] == [
         "tollhouse/strict_paths",
+        "tollhouse/known_scope",
         "tollhouse/identity_headers",
         "envoy.filters.http.cors",
         "tollhouse/jwt_authn",

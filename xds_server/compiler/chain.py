@@ -21,6 +21,7 @@ from xds_server.compiler.filters import (
     grpc_web,
     identity_headers,
     jwt_authn,
+    known_scope,
     local_ratelimit,
     ratelimit,
     rbac,
@@ -34,6 +35,7 @@ from xds_server.compiler.identity import RouteSpec
 STAGES: Final[tuple[Stage, ...]] = (
     transport_headers.STAGE,
     strict_paths.STAGE,
+    known_scope.STAGE,
     identity_headers.STAGE,
     cors.STAGE,
     csrf.STAGE,
@@ -41,6 +43,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     jwt_authn.STAGE,
     ext_authz.STAGE,
     rbac.STAGE,
+    local_ratelimit.RETRY,
     local_ratelimit.STAGE,
     ratelimit.STAGE,
     fault.STAGE,

@@ -7,7 +7,13 @@ A request that Envoy refuses while still parsing it (400) has no id yet: there `
 from http import HTTPStatus
 from typing import Final
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ComparisonFilter, StatusCodeFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
 from envoy.config.core.v3.base_pb2 import RuntimeUInt32
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -41,7 +47,16 @@ def local_replies() -> LocalReplyConfig:
         mapper(ComparisonFilter.EQ, status.value, status.phrase, DETAILS.get(status.value, AS_SAID))
         for status in errors
     ]
-    return LocalReplyConfig(mappers=[*mappers, mapper(ComparisonFilter.GE, 400, "Error", AS_SAID)])
+    return LocalReplyConfig(mappers=[no_table(), *mappers, mapper(ComparisonFilter.GE, 400, "Error", AS_SAID)])
+
+
+def no_table() -> ResponseMapper:
+    """A request whose scope has no table is answered by the filter `known_scope`, which cannot say why."""
+    result = mapper(ComparisonFilter.EQ, 404, HTTPStatus.NOT_FOUND.phrase, UNMATCHED)
+    status = AccessLogFilter(status_code_filter=result.filter.status_code_filter)
+    flag = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR", "FI"]))
+    result.filter.and_filter.CopyFrom(AndFilter(filters=[status, flag]))
+    return result
 
 
 def mapper(operator: ComparisonFilter.Op, status: int, title: str, detail: str) -> ResponseMapper:
