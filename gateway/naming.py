@@ -17,8 +17,8 @@ WAYS: Final = ("jwt_providers", "api_keys", "basic_auth", "client_certificates")
 class Names:
     """`written` has the names of each kind, in order.
 
-    `owners`: of the objects, where files say it. `complete`: the whole document could be read. `decoded`: every object is
-    in the gateway that is checked.
+    `owners`: of the objects, where files say it. `complete`: the whole document could be read. `decoded`: every object
+    is in the gateway that is checked.
     """
 
     written: Mapping[str, tuple[str, ...]]

@@ -174,7 +174,9 @@ def _invalid(finding: Finding) -> Problem:
 
 
 def _too_short(finding: Finding) -> Problem:
-    return Problem("GW105", finding.path, f"{finding.place} must not be empty")
+    least = finding.context.get("min_length", 1)
+    what = "must not be empty" if least < 2 else f"must have at least {least} entries"
+    return Problem("GW105", finding.path, f"{finding.place} {what}")
 
 
 def _hint(finding: Finding) -> str:

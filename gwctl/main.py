@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "docs": ("gwctl.commands.docs:docs", "Explain a field of routes.yaml."),
     "status": ("gwctl.commands.status:status", "Show the current revision and who has it."),
     "keys": ("gwctl.commands.keys:keys", "Create, list and revoke API keys."),
+    "users": ("gwctl.commands.users:users", "Make lines for files of users and passwords."),
     "token": ("gwctl.commands.token:token", "Mint tokens for callers."),
     "serve": ("gwctl.commands.serve:group", "Run one service of the gateway."),
     "version": ("gwctl.commands.version:version", "Show the versions of the parts."),

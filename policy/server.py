@@ -6,6 +6,7 @@ import ipaddress
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -21,6 +22,7 @@ from policy.authz.lastused import LastUsed
 from policy.authz.service import NAME as AUTHORIZATION
 from policy.authz.service import Authorization
 from policy.authz.store import KeyStore
+from policy.authz.users import Users
 from policy.faults import where
 from policy.follow import Follower
 from policy.metrics import Metrics
@@ -52,6 +54,7 @@ class DecisionsConfig:
     """`address`, `metrics_address`: "host:port", port 0 for any free one.
 
     `peppers`: by version (at least 16 bytes each). Without `valkey_url` limits are counted in this process alone.
+    `secrets_dir`: the secret store, for users and their passwords; without it nobody comes in by one.
     `insecure_plaintext` allows an address beyond loopback without TLS: whoever reaches it may ask for decisions, and
     whoever sits between sees API keys.
     """
@@ -62,6 +65,7 @@ class DecisionsConfig:
     valkey_url: str | None = field(default=None, repr=False)
     metrics_address: str | None = None
     insecure_plaintext: bool = False
+    secrets_dir: Path | None = None
 
 
 class Decisions:
@@ -77,6 +81,7 @@ class Decisions:
         table = KeyTable(self._engine)
         self._keys = KeyStore(table)
         self._last_used = LastUsed(table.touch)
+        self._users = Users(config.secrets_dir)
         self._store: Store = ValkeyStore(config.valkey_url) if config.valkey_url else MemoryStore()
         self._health: Any = health.aio.HealthServicer()
         self._serving = asyncio.Event()
@@ -106,6 +111,7 @@ class Decisions:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush_once()
         await self._keys.close()
+        self._users.close()
         await self._store.close()
         await engines.close(self._engine)
         if self._scrapes is not None:
@@ -121,7 +127,9 @@ class Decisions:
 
     def _make_server(self) -> Any:
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=IN_FLIGHT)
-        authorization = Authorization(self.views, self._keys, self._last_used, self._config.peppers, self.metrics)
+        authorization = Authorization(
+            self.views, self._keys, self._last_used, self._config.peppers, self.metrics, self._users
+        )
         limits = RateLimit(self.views, self._store, self.metrics)
         server.add_generic_rpc_handlers((authorization.handler(), limits.handler()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

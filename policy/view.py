@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.model import Gateway
+from gateway.model import ApiKeys, Gateway, SubjectAltName
 from policy.ratelimit import tree
 from policy.ratelimit.tree import Tree
 
@@ -25,6 +25,28 @@ class KeySource:
     headers: tuple[str, ...]
     strip: bool
     forward_client_id: str | None
+    query: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BasicSource:
+    """`users`: the secret that holds names and hashes."""
+
+    name: str
+    users: str
+    forward_username: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSource:
+    """`names`: what must be in a certificate, in the document's order."""
+
+    name: str
+    names: tuple[SubjectAltName, ...]
+    tier: str | None
+    scopes: tuple[str, ...]
+    forward_client_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +58,8 @@ class PolicyView:
     qualify_clients: bool
     providers: Mapping[str, Provider]
     key_sources: Mapping[str, KeySource]
+    basic_sources: Mapping[str, BasicSource]
+    certificate_sources: Mapping[str, CertificateSource]
     routes: frozenset[str]
     limits: Tree
     ietf_headers: bool
@@ -47,8 +71,13 @@ class PolicyView:
             tiers=tuple(gateway.tiers),
             qualify_clients=gateway.qualify_clients,
             providers={n: Provider(n, p.tier_claim, p.scope_claim) for n, p in gateway.jwt_providers.items()},
-            key_sources={
-                n: KeySource(n, k.from_.headers, k.strip, k.forward_client_id) for n, k in gateway.api_keys.items()
+            key_sources={n: _key_source(n, keys) for n, keys in gateway.api_keys.items()},
+            basic_sources={
+                n: BasicSource(n, b.users_secret, b.forward_username) for n, b in gateway.basic_auth.items()
+            },
+            certificate_sources={
+                n: CertificateSource(n, c.subject_alt_names, c.tier, c.scopes, c.forward_client_id)
+                for n, c in gateway.client_certificates.items()
             },
             routes=frozenset(f"{m}/{r}" for m, module in gateway.modules.items() for r in module.routes),
             limits=tree.build(gateway),
@@ -60,6 +89,11 @@ class PolicyView:
         if isinstance(claimed, str) and claimed in self.tiers:
             return claimed
         return self.tiers[0] if self.tiers else ""
+
+
+def _key_source(name: str, keys: ApiKeys) -> KeySource:
+    places = keys.from_
+    return KeySource(name, places.headers, keys.strip, keys.forward_client_id, places.query, places.cookies)
 
 
 class Views:

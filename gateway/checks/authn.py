@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gateway.checks import ways
 from gateway.checks.scope import Scope
 from gateway.model import AllOf, AnyOf, Authentication, Authorization, AuthorizationRule, Module
 from gateway.problems import Path, Problem
@@ -25,6 +26,7 @@ def problems(scope: Scope) -> Iterator[Problem]:
     for resolved in scope.routes:
         yield from _claims_without_token(scope, resolved)
     yield from _open_above_lowest(scope)
+    yield from ways.problems(scope)
 
 
 def _unsaid(module: Module, path: Path) -> Iterator[Problem]:

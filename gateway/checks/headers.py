@@ -37,6 +37,12 @@ def problems(scope: Scope) -> Iterator[Problem]:
         yield from _claims(provider, ("jwt_providers", name))
     for name, keys in scope.gateway.api_keys.items():
         yield from _keys(keys, ("api_keys", name))
+    for name, basic in scope.gateway.basic_auth.items():
+        if basic.forward_username is not None:
+            yield from _identity_header(basic.forward_username, ("basic_auth", name, "forward_username"))
+    for name, kind in scope.gateway.client_certificates.items():
+        if kind.forward_client_id is not None:
+            yield from _identity_header(kind.forward_client_id, ("client_certificates", name, "forward_client_id"))
 
 
 def _edits(edits: HeaderEdits, path: Path, identity: frozenset[str]) -> Iterator[Problem]:
@@ -73,6 +79,9 @@ def _keys(keys: ApiKeys, path: Path) -> Iterator[Problem]:
     for index, header in enumerate(keys.from_.headers):
         if header in OF_THE_MESSAGE:
             yield Problem("GW322", (*path, "from", "headers", index), f"the header '{header}' cannot carry a key")
+    for index, parameter in enumerate(keys.from_.query):
+        message = f"a key in the query parameter '{parameter}' ends up in histories, referers and logs"
+        yield Problem("GW319", (*path, "from", "query", index), message, "prefer a header", "warning")
     if keys.forward_client_id is None:
         return
     yield from _identity_header(keys.forward_client_id, (*path, "forward_client_id"))

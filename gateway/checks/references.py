@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from gateway.checks.scope import Scope
 from gateway.model import AllOf, AnyOf, Authentication, Authorization
+from gateway.naming import WAYS
 from gateway.problems import Path, Problem
 from gateway.words import did_you_mean
 
@@ -36,12 +37,12 @@ def _policies(
 
 
 def _accepted(scope: Scope, accepted: tuple[str, ...], path: Path) -> Iterator[Problem]:
-    known = (*scope.names["jwt_providers"], *scope.names["api_keys"])
+    known = tuple(name for kind in WAYS for name in scope.names[kind])
     for index, name in enumerate(accepted):
         if name in known or not scope.names.complete:
             continue
-        help_ = did_you_mean(name, known) or "define it under `jwt_providers` or `api_keys`"
-        yield Problem("GW201", (*path, index), f"there is no JWT provider or API key source '{name}'", help_)
+        help_ = did_you_mean(name, known) or f"define it under {', '.join(f'`{kind}`' for kind in WAYS)}"
+        yield Problem("GW201", (*path, index), f"there is no way to authenticate called '{name}'", help_)
 
 
 def _unused(scope: Scope) -> Iterator[Problem]:

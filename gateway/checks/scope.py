@@ -43,6 +43,8 @@ NOUNS = {
     "upstreams": "upstream",
     "jwt_providers": "JWT provider",
     "api_keys": "API key source",
+    "basic_auth": "source of basic authentication",
+    "client_certificates": "kind of client certificates",
     "tiers": "tier",
     "modules": "module",
 }

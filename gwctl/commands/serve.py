@@ -8,6 +8,7 @@ import click
 
 from gwctl import logs, serve
 from gwctl.addresses import Address, AddressType, pairs, refuse_plaintext
+from gwctl.commands.unsafe import allow_unsafe_upstreams
 from gwctl.exits import Exit, Failure
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,6 +58,8 @@ def group(log_format: str, log_level: str) -> None:
 @_option("--listener-ports", "TOLLHOUSE_LISTENER_PORTS", default="", help="http=8080,…: not the document's.")
 @_option("--token-file", "TOLLHOUSE_TOKEN_FILE", type=click.Path(path_type=Path), help="Where the first token goes.")
 @_option("--envoy", "TOLLHOUSE_ENVOY", type=_FILE, help="The binary that checks changes; found if it is there.")
+@_option("--forbidden-upstreams", "TOLLHOUSE_FORBIDDEN_UPSTREAMS", default="", help="host:port,… no upstream may be.")
+@allow_unsafe_upstreams
 @insecure_plaintext
 def control_plane(
     database_url: str,
@@ -70,6 +73,8 @@ def control_plane(
     listener_ports: str,
     token_file: Path | None,
     envoy: Path | None,
+    forbidden_upstreams: str,
+    allow_unsafe_upstreams: bool,
     insecure_plaintext: bool,
 ) -> None:
     """Run the control plane: the control API, and the xDS server that Envoys connect to.
@@ -91,6 +96,8 @@ def control_plane(
         listener_ports=pairs(listener_ports, "--listener-ports"),
         token_file=token_file,
         envoy=envoy,
+        forbidden_upstreams=tuple(_parse(part) for part in forbidden_upstreams.split(",") if part),
+        unsafe_upstreams=allow_unsafe_upstreams,
         insecure_plaintext=insecure_plaintext,
     )
     serve.run(serve.run_control_plane(config))
@@ -100,6 +107,7 @@ def control_plane(
 @database_url
 @pepper_file
 @_address("--address", "TOLLHOUSE_DECISIONS_ADDRESS", "127.0.0.1:9002", "Where Envoys ask.")
+@_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, help="The secret store, for users' passwords.")
 @_option("--valkey-url", "TOLLHOUSE_VALKEY_URL", help="unix:///…, redis://…; else each process counts alone.")
 @_option("--metrics-address", "TOLLHOUSE_DECISIONS_METRICS_ADDRESS", type=AddressType(), help="For Prometheus.")
 @insecure_plaintext
@@ -107,6 +115,7 @@ def decisions(
     database_url: str,
     pepper_file: Path,
     address: Address,
+    secrets_dir: Path | None,
     valkey_url: str | None,
     metrics_address: Address | None,
     insecure_plaintext: bool,
@@ -117,6 +126,7 @@ def decisions(
         address=str(address),
         database_url=database_url,
         peppers={1: _pepper(pepper_file)},
+        secrets_dir=secrets_dir,
         valkey_url=valkey_url,
         metrics_address=str(metrics_address) if metrics_address else None,
         insecure_plaintext=insecure_plaintext,

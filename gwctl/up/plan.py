@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from gateway.model import DnsUpstream, Gateway, StaticUpstream
+from gateway.model import DnsUpstream, EdsUpstream, Gateway, Upstream
 from gateway.resolve import ResolvedRoute, resolve
 from gateway.secrets import referenced
 from gwctl.up.ports import Ports, is_free
@@ -90,7 +90,9 @@ def upstreams_here(gateway: Gateway) -> tuple[dict[str, int], dict[str, int]]:
     return free, {name: port for name, port in found.items() if name not in free}
 
 
-def _local_port(upstream: StaticUpstream | DnsUpstream) -> int | None:
+def _local_port(upstream: Upstream) -> int | None:
+    if isinstance(upstream, EdsUpstream):
+        return None
     if isinstance(upstream, DnsUpstream):
         return upstream.port if upstream.host in LOOPBACK else None
     return next((endpoint.port for endpoint in upstream.endpoints if endpoint.address in LOOPBACK), None)
@@ -124,7 +126,7 @@ def _sample(gateway: Gateway, route: ResolvedRoute) -> Sample:
         path=_path(route) or "/",
         tier=route.tier,
         host=None if host == "*" else host.replace("*", "www"),
-        key_header=gateway.api_keys[keys[0]].from_.headers[0] if keys else None,
+        key_header=next(iter(gateway.api_keys[keys[0]].from_.headers), None) if keys else None,
         provider=providers[0] if providers else None,
     )
 

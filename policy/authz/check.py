@@ -1,19 +1,21 @@
 """The decision about who is calling: pure, in two steps around the one thing that must be looked up.
 
-`examine` decides everything that the request itself decides; when an API key must be looked up it says so, and
-`conclude` decides with what was found.
+`examine` decides everything that the request itself decides; when an API key must be looked up or a password verified
+it says so, and `conclude` or `admitted` decides with what was found. Where several ways must all hold, each is decided
+by itself (`Facts.ways`) and `together` joins them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from policy.authz import keys
+from policy.authz import basic, certificates, keys
+from policy.authz.basic import Password
 from policy.authz.facts import Facts, Token
 from policy.authz.identity import Identity, KeyRecord
 from policy.authz.keys import ParsedKey
-from policy.view import KeySource, PolicyView
+from policy.view import BasicSource, KeySource, PolicyView
 
 REALM: Final = "tollhouse"
 
@@ -29,6 +31,9 @@ class Reason(StrEnum):
     REVOKED_KEY = "revoked_key"
     EXPIRED_KEY = "expired_key"
     NO_SUBJECT = "no_subject"
+    MALFORMED_PASSWORD = "malformed_password"  # noqa: S105 - the name of a reason
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - the same
+    UNKNOWN_CERTIFICATE = "unknown_certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Allow:
     identity: Identity
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
+    remove_query: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +70,87 @@ class NeedsKey:
     source: KeySource
 
 
+@dataclass(frozen=True, slots=True)
+class NeedsPassword:
+    """The verification whose result `admitted` needs: of `credential`, by the first source that knows the name."""
+
+    credential: Password
+    sources: tuple[BasicSource, ...]
+
+
 Decision = Allow | Deny | Undecided
 
 _INVALID: Final = "The API key is not valid."
+_WRONG: Final = "The user name or password is not valid."
 
 
-def examine(facts: Facts, view: PolicyView) -> Decision | NeedsKey:
-    """A verified token wins over a key. Envoy has refused tokens that do not verify before it asks us."""
-    if not facts.route or not (facts.accepts_jwt or facts.accepts_keys):
+def examine(facts: Facts, view: PolicyView) -> Decision | NeedsKey | NeedsPassword:
+    """A verified token wins over a key, a key over a password, and that over a certificate, which is always there.
+
+    Envoy has refused tokens that do not verify before it asks us. A bad credential is refused wherever it stands,
+    also where none would have done.
+    """
+    if facts.unknown:  # credentials could not be kept from upstreams
+        return Undecided("the route names a way to authenticate that is not known here (yet)")
+    if not facts.route or not facts.accepts_anything:
         return Deny(403, Reason.NOT_CONFIGURED, "No rule lets this request pass.")
-    if facts.unknown:  # its key headers could not be kept from upstreams
-        return Undecided("the route names a provider or a key source that is not known here (yet)")
-    if facts.token is not None:
-        return _from_token(facts, facts.token, view)
+    if facts.tokens:
+        return _from_token(facts, facts.tokens[0], view)
+    if facts.keys:
+        return _from_keys(facts)
+    if passwords := [value for value in facts.authorization if basic.is_basic(value)]:
+        return _from_passwords(facts, passwords)
+    if facts.certificate:
+        return _from_certificate(facts, view)
+    if facts.optional:
+        return _allow(facts, Identity(f"ip|{facts.address}", view.tier(None), (), "anonymous"))
+    return _unauthenticated(facts, Reason.NO_CREDENTIALS, "Credentials are required.")
+
+
+def _from_keys(facts: Facts) -> Decision | NeedsKey:
     if len(facts.keys) > 1 or any("," in value for _, value in facts.keys):
         return _unauthenticated(facts, Reason.SEVERAL_KEYS, "More than one API key was sent.")
-    if not facts.keys:
-        return _unauthenticated(facts, Reason.NO_CREDENTIALS, "Credentials are required.")
     source, text = facts.keys[0]
     parsed = keys.parse(text)
     return NeedsKey(parsed, source) if parsed else _unauthenticated(facts, Reason.MALFORMED_KEY, _INVALID)
+
+
+def _from_passwords(facts: Facts, values: Sequence[str]) -> Decision | NeedsPassword:
+    parsed = basic.parse(values[0]) if len(values) == 1 else None
+    if parsed is None:
+        return _unauthenticated(facts, Reason.MALFORMED_PASSWORD, _WRONG)
+    return NeedsPassword(parsed, facts.basic_sources)
+
+
+def _from_certificate(facts: Facts, view: PolicyView) -> Decision:
+    found = certificates.found(certificates.names_of(facts.certificate), facts.certificate_sources)
+    if found is None:
+        detail = "The client certificate has none of the names that are let in."
+        return _unauthenticated(facts, Reason.UNKNOWN_CERTIFICATE, detail)
+    source, name = found
+    identity = Identity(f"{source.name}|{name}", view.tier(source.tier), source.scopes, "certificate")
+    forward = source.forward_client_id
+    return _allow(facts, identity, ((forward, name),) if forward and header_safe(name) else ())
+
+
+def header_safe(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def admitted(facts: Facts, view: PolicyView, needed: NeedsPassword, source: BasicSource | None) -> Decision:
+    """`source`: the one by which the password is right, or None."""
+    user = needed.credential.user
+    if source is None:
+        return _unauthenticated(facts, Reason.WRONG_PASSWORD, _WRONG)
+    forward = source.forward_username
+    identity = Identity(f"{source.name}|{user}", view.tier(None), (), "basic")
+    return _allow(facts, identity, ((forward, user),) if forward else ())
+
+
+def together(facts: Facts, decisions: Sequence[Allow]) -> Allow:
+    """Every way of `all_of` holds: the first one says who that is."""
+    forwarded = tuple(header for one in decisions for header in one.set_headers if header[0] != "cookie")
+    return _allow(facts, decisions[0].identity, forwarded)
 
 
 def conclude(
@@ -107,14 +174,14 @@ def conclude(
     if record.expires_at is not None and now >= record.expires_at:
         return _unauthenticated(facts, Reason.EXPIRED_KEY, "The API key has expired.", identity)
     forward = needed.source.forward_client_id
-    return Allow(identity, ((forward, identity.client),) if forward else (), _stripped(facts))
+    return _allow(facts, identity, ((forward, identity.client),) if forward else ())
 
 
 def _from_token(facts: Facts, token: Token, view: PolicyView) -> Decision:
     if not isinstance(token.subject, str) or not token.subject:
         return _unauthenticated(facts, Reason.NO_SUBJECT, "The token names no subject.")
     client = f"{token.provider}|{token.subject}" if view.qualify_clients else token.subject
-    return Allow(Identity(client, view.tier(token.tier), scopes(token.scopes), "jwt"), (), _stripped(facts))
+    return _allow(facts, Identity(client, view.tier(token.tier), scopes(token.scopes), "jwt"))
 
 
 def scopes(claim: Any) -> tuple[str, ...]:
@@ -124,12 +191,22 @@ def scopes(claim: Any) -> tuple[str, ...]:
     return tuple(s for s in claim if isinstance(s, str)) if isinstance(claim, list) else ()
 
 
-def _stripped(facts: Facts) -> tuple[str, ...]:
-    """Key headers that upstreams must not see, whichever credential was used."""
-    return tuple(dict.fromkeys(name for source in facts.key_sources if source.strip for name in source.headers))
+def _allow(facts: Facts, identity: Identity, forwarded: tuple[tuple[str, str], ...] = ()) -> Allow:
+    """Without what upstreams must not see, whichever credential was used: keys, and passwords."""
+    stripped = [source for source in facts.key_sources if source.strip]
+    headers = dict.fromkeys(name for source in stripped for name in source.headers)
+    if any(basic.is_basic(value) for value in facts.authorization):
+        headers["authorization"] = None
+    secret = {name for source in stripped for name in source.cookies}
+    kept = [f"{name}={value}" for name, value in facts.cookies if name not in secret]
+    if len(kept) < len(facts.cookies):
+        forwarded = (*forwarded, ("cookie", "; ".join(kept))) if kept else forwarded
+        headers |= {} if kept else {"cookie": None}
+    query = tuple(dict.fromkeys(name for source in stripped for name in source.query))
+    return Allow(identity, forwarded, tuple(headers), query)
 
 
 def _unauthenticated(facts: Facts, reason: Reason, detail: str, identity: Identity | None = None) -> Deny:
-    schemes = [s for s, accepted in (("Bearer", facts.accepts_jwt), ("ApiKey", facts.accepts_keys)) if accepted]
-    challenge = ", ".join(f'{scheme} realm="{REALM}"' for scheme in schemes)
+    accepted = {"Bearer": facts.providers, "ApiKey": facts.key_sources, "Basic": facts.basic_sources}
+    challenge = ", ".join(f'{scheme} realm="{REALM}"' for scheme, sources in accepted.items() if sources)
     return Deny(401, reason, detail, challenge, identity)

@@ -11,7 +11,7 @@ class Identity:
     client: str
     tier: str
     scopes: tuple[str, ...]
-    credential: Literal["jwt", "key"]
+    credential: Literal["jwt", "key", "basic", "certificate", "anonymous"]
     key_id: str | None = None
 
 

@@ -37,6 +37,7 @@ def _allowed(decision: Allow) -> external_auth_pb2.CheckResponse:
     allowed.status.code = code_pb2.OK
     allowed.ok_response.headers.extend(_header(name, value) for name, value in decision.set_headers)
     allowed.ok_response.headers_to_remove.extend(decision.remove_headers)
+    allowed.ok_response.query_parameters_to_remove.extend(decision.remove_query)
     _describe(allowed.dynamic_metadata, decision.identity)
     return allowed
 

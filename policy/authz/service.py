@@ -12,14 +12,26 @@ from typing import Any, Final
 from envoy.service.auth.v3 import external_auth_pb2
 
 from policy import rpc
-from policy.authz.check import Allow, Decision, Deny, NeedsKey, Undecided, conclude, examine
+from policy.authz.check import (
+    Allow,
+    Decision,
+    Deny,
+    NeedsKey,
+    NeedsPassword,
+    Undecided,
+    admitted,
+    conclude,
+    examine,
+    together,
+)
 from policy.authz.facts import Facts, facts
 from policy.authz.lastused import LastUsed
 from policy.authz.response import response
 from policy.authz.store import KeyStore
+from policy.authz.users import Users
 from policy.metrics import Metrics
 from policy.unavailable import Unavailable
-from policy.view import PolicyView, Views
+from policy.view import BasicSource, PolicyView, Views
 
 NAME: Final = "envoy.service.auth.v3.Authorization"
 TIMEOUT: Final = 0.25  # seconds, when Envoy names no deadline
@@ -35,6 +47,7 @@ class Authorization:
         last_used: LastUsed,
         peppers: Mapping[int, bytes],
         metrics: Metrics,
+        users: Users | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._views = views
@@ -42,6 +55,7 @@ class Authorization:
         self._last_used = last_used
         self._peppers = peppers
         self._metrics = metrics
+        self._users = users or Users(None)
         self._now = now
 
     def handler(self) -> Any:
@@ -68,12 +82,38 @@ class Authorization:
         return response(decision)
 
     async def _decide(self, known: Facts, view: PolicyView, budget: float) -> Allow | Deny:
+        if not known.all_of or known.unknown:
+            return await self._decide_one(known, view, budget)
+        allowed: list[Allow] = []
+        for way in known.ways():
+            decision = await self._decide_one(way, view, budget)
+            if isinstance(decision, Deny):
+                return decision
+            allowed.append(decision)
+        return together(known, allowed)
+
+    async def _decide_one(self, known: Facts, view: PolicyView, budget: float) -> Allow | Deny:
         decision = examine(known, view)
         if isinstance(decision, NeedsKey):
             decision = await self._with_key(known, view, decision, budget)
+        elif isinstance(decision, NeedsPassword):
+            decision = await self._with_password(known, view, decision, budget)
         if isinstance(decision, Undecided):
             raise Unavailable(decision.detail)
         return decision
+
+    async def _with_password(self, known: Facts, view: PolicyView, needed: NeedsPassword, budget: float) -> Decision:
+        """Every source is asked whatever the others say: how long it takes does not tell who is known where."""
+        found: BasicSource | None = None
+        try:
+            async with asyncio.timeout(budget):
+                for source in needed.sources:
+                    credential = needed.credential
+                    right = await self._users.verify(source.users, credential.user, credential.password)
+                    found = source if right and found is None else found
+        except TimeoutError:
+            raise Unavailable("the password could not be verified in time") from None
+        return admitted(known, view, needed, found)
 
     async def _with_key(self, known: Facts, view: PolicyView, needed: NeedsKey, budget: float) -> Decision:
         try:

@@ -5,10 +5,11 @@ that is so where a single JWT provider is all that a route accepts and all that 
 `sub` names the client. `decided`: Envoy verifies tokens, the decision service tells who that is (or looks up the key).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.model import AnyOf, Gateway
+from gateway.model import AllOf, AnyOf, Gateway
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
@@ -19,20 +20,32 @@ DECIDED_NAMESPACE: Final = "envoy.filters.http.ext_authz"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`providers` and `api_keys`: the names that the route accepts. `lowest`: the tier of a caller who names none."""
+    """`providers`, `api_keys`, `basic`, `certificates`: the names that the route accepts.
+
+    `lowest`: the tier of a caller who names none. `all_of`: the names in their order, where each of them must hold.
+    `optional`: who shows no credential is let in as nobody.
+    """
 
     kind: Literal["open", "native", "decided"]
     lowest: str = ""
     providers: tuple[str, ...] = ()
     api_keys: tuple[str, ...] = ()
+    basic: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    all_of: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def without_token(self) -> bool:
+        """Whether a caller may do without a token: then the decision service sees to a missing one. A bad one never."""
+        return self.optional or bool(not self.all_of and (self.api_keys or self.basic or self.certificates))
 
     @property
     def requirement(self) -> str:
-        """The name of this route's requirement in jwt_authn's map; empty where no token is looked at.
-
-        Where a key will do instead of a token, a missing token is left to the decision service. A bad one is refused.
-        """
-        return "|".join(self.providers) + ("|missing" if self.providers and self.api_keys else "")
+        """The name of this route's requirement in jwt_authn's map; empty where no token is looked at."""
+        if self.all_of:
+            return "&".join(self.providers)
+        return "|".join(self.providers) + ("|missing" if self.providers and self.without_token else "")
 
 
 OPEN: Final = Identity("open")
@@ -63,9 +76,22 @@ def identify(context: Context, route: ResolvedRoute) -> Identity:
 def identity_of(gateway: Gateway, route: ResolvedRoute) -> Identity:
     if route.authentication == "none":
         return OPEN
-    providers = route.authenticated_by(gateway.jwt_providers)
-    api_keys = route.authenticated_by(gateway.api_keys)
-    if not providers and not api_keys:
+    kinds: tuple[Iterable[str], ...] = (
+        gateway.jwt_providers,
+        gateway.api_keys,
+        gateway.basic_auth,
+        gateway.client_certificates,
+    )
+    providers, api_keys, basic, certificates = map(route.authenticated_by, kinds)
+    found = {*providers, *api_keys, *basic, *certificates}
+    if not found:
         raise CompileError("nothing says who may call this route", "authentication")
-    native = len(providers) == 1 and not api_keys and not gateway.qualify_clients
-    return Identity("native" if native else "decided", next(iter(gateway.tiers), ""), providers, api_keys)
+    who = route.authentication
+    all_of = who.all_of if isinstance(who, AllOf) else ()
+    if not found.issuperset(all_of):
+        raise CompileError("a way to authenticate that must hold is not there", "authentication")
+    optional = isinstance(who, AnyOf) and who.optional
+    native = len(providers) == len(found) == 1 and not all_of and not optional and not gateway.qualify_clients
+    lowest = next(iter(gateway.tiers), "")
+    kind: Literal["native", "decided"] = "native" if native else "decided"
+    return Identity(kind, lowest, providers, api_keys, basic, certificates, all_of, optional)

@@ -15,12 +15,12 @@ from envoy.type.matcher.v3.string_pb2 import ListStringMatcher
 from envoy.type.v3.http_status_pb2 import HttpStatus, ServiceUnavailable
 from google.protobuf.any_pb2 import Any
 
-from gateway.model import Listener
+from gateway.model import Gateway, Listener
 from xds_server.compiler import names
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import Stage, discovered_filter
-from xds_server.compiler.identity import JWT_NAMESPACE, RouteSpec
+from xds_server.compiler.identity import JWT_NAMESPACE, Identity, RouteSpec
 from xds_server.compiler.wire import boolean, exact, extension, grpc_service, literal, pack
 
 NAME: Final = "tollhouse/ext_authz"
@@ -40,12 +40,19 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
         "route": spec.resolved.full_name,
         "jwt": ",".join(spec.identity.providers),
         "api_keys": ",".join(spec.identity.api_keys),
-    }
+    } | _seldom(spec.identity)
     return pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))
 
 
+def _seldom(identity: Identity) -> dict[str, str]:
+    """What most routes have no need to say. Their order is the document's: the first of all names the caller."""
+    lists = {"basic": identity.basic, "certificates": identity.certificates, "all_of": identity.all_of}
+    said = {word: ",".join(names) for word, names in lists.items() if names}
+    return said | ({"optional": "true"} if identity.optional else {})
+
+
 def extend(context: Context) -> TypedExtensionConfig:
-    sources = sorted({header for keys in context.gateway.api_keys.values() for header in keys.from_.headers})
+    carriers = sorted(headers_with_credentials(context.gateway))
     config = ExtAuthz(
         transport_api_version=V3,
         grpc_service=grpc_service(names.DECISIONS, TIMEOUT),
@@ -54,8 +61,8 @@ def extend(context: Context) -> TypedExtensionConfig:
         clear_route_cache=False,  # or the request could move to a route that it was not authorised for
         validate_mutations=True,
         encode_raw_headers=True,
-        include_peer_certificate=False,
-        allowed_headers=ListStringMatcher(patterns=[exact(name) for name in (*sources, "x-request-id")]),
+        include_peer_certificate=bool(context.gateway.client_certificates),
+        allowed_headers=ListStringMatcher(patterns=[exact(name) for name in (*carriers, "x-request-id")]),
         decoder_header_mutation_rules=mutation_rules(context),
         metadata_context_namespaces=[JWT_NAMESPACE],
         charge_cluster_response_stats=boolean(True),
@@ -63,11 +70,22 @@ def extend(context: Context) -> TypedExtensionConfig:
     return extension(NAME, config)
 
 
+def headers_with_credentials(gateway: Gateway) -> set[str]:
+    """Those that the decision service must see: no other header leaves Envoy for it."""
+    keys = [keys.from_ for keys in gateway.api_keys.values()]
+    found = {header for source in keys for header in source.headers}
+    found |= {"cookie"} if any(source.cookies for source in keys) else set()
+    return found | ({"authorization"} if gateway.basic_auth else set())
+
+
 def mutation_rules(context: Context) -> HeaderMutationRules:
-    """The decision service may take off the key's header and write the client's id, and nothing else."""
-    keys = context.gateway.api_keys.values()
-    allowed = {header for source in keys for header in source.from_.headers}
-    allowed |= {source.forward_client_id for source in keys if source.forward_client_id}
+    """The decision service may take off credentials and write the client's id, and nothing else."""
+    gateway = context.gateway
+    allowed = headers_with_credentials(gateway)
+    forwarded = [source.forward_client_id for source in gateway.api_keys.values()]
+    forwarded += [source.forward_client_id for source in gateway.client_certificates.values()]
+    forwarded += [source.forward_username for source in gateway.basic_auth.values()]
+    allowed |= {header for header in forwarded if header}
     rules = HeaderMutationRules(disallow_all=boolean(True))
     if allowed:
         rules.allow_expression.CopyFrom(RegexMatcher(regex="|".join(literal(name) for name in sorted(allowed))))

@@ -18,6 +18,7 @@ from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
     JwtClaimToHeader,
     JwtHeader,
     JwtRequirement,
+    JwtRequirementAndList,
     JwtRequirementOrList,
     PerRouteConfig,
     RequirementRule,
@@ -84,13 +85,15 @@ def used_identities(context: Context) -> set[Identity]:
 
 
 def required(identity: Identity) -> JwtRequirement:
-    """A token of any of the providers; where a key will do as well, a missing token is left to the decision service."""
-    alternatives = [JwtRequirement(provider_name=name) for name in identity.providers]
-    if identity.api_keys:
-        alternatives.append(JwtRequirement(allow_missing=Empty()))
-    if len(alternatives) == 1:
-        return alternatives[0]
-    return JwtRequirement(requires_any=JwtRequirementOrList(requirements=alternatives))
+    """A token of any of the providers, or of each; where one may be missing, the decision service sees to that."""
+    tokens = [JwtRequirement(provider_name=name) for name in identity.providers]
+    if identity.without_token:
+        tokens.append(JwtRequirement(allow_missing=Empty()))
+    if len(tokens) == 1:
+        return tokens[0]
+    if identity.all_of:
+        return JwtRequirement(requires_all=JwtRequirementAndList(requirements=tokens))
+    return JwtRequirement(requires_any=JwtRequirementOrList(requirements=tokens))
 
 
 def provider(context: Context, name: str) -> EnvoyProvider:
