@@ -20,6 +20,7 @@ from gateway.checks import (
     rollouts,
     routes,
     scopes,
+    traffic,
     upstreams,
 )
 from gateway.checks.scope import Scope
@@ -41,6 +42,7 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     keysets.problems,
     headers.problems,
     quotas.problems,
+    traffic.problems,
     overrides.problems,
     rollouts.problems,
 )

@@ -27,9 +27,9 @@ def problems(scope: Scope) -> Iterator[Problem]:
 def _enforceable(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
     """Envoy answers `respond` and `redirect` before the rate limit filter runs."""
     own = route.route.rate_limits or ()
-    if own and route.route.backends is None:
+    if route.route.backends is None and any(limit.mode == "exact" for limit in own):
         message = "rate limits are not enforced on a route that responds or redirects by itself"
-        yield Problem("GW341", (*route.path, "rate_limits"), message, "remove them")
+        yield Problem("GW341", (*route.path, "rate_limits"), message, "remove them, or write `mode: local`")
     has_token = bool(route.authenticated_by(scope.names["jwt_providers"])) or not scope.names.complete
     for path, limit in _placed(scope, route):
         if any(key.startswith("claim:") for key in limit.keys) and not has_token:

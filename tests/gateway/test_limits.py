@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from gateway.limits import entry_keys, limit_id, route_nodes, tier_key, tier_nodes, tier_shapes
+from gateway.limits import (
+    LocalLimit,
+    entry_keys,
+    limit_id,
+    local_limits,
+    route_nodes,
+    tier_key,
+    tier_nodes,
+    tier_shapes,
+)
 from gateway.model import Gateway, RateLimit, decode
 from gateway.resolve import resolve
 
@@ -79,3 +88,12 @@ def test_a_routes_limits_have_a_node_each_called_by_name_or_place() -> None:
 def test_on_an_open_route_the_client_is_an_address() -> None:
     (route,) = resolve(gateway(TIERS, "none", rate_limits=[limit()]))
     assert [node.keys for node in route_nodes(route)] == [("remote_address",), ("remote_address",)]
+
+
+def test_local_limits_are_no_business_of_the_decision_service() -> None:
+    limits = [limit(name="exact"), limit(["ip", "route"], "60/minute", mode="local", burst=90, cost=2)]
+    (route,) = resolve(gateway({"free": {"rate_limits": [limit(mode="local")]}}, rate_limits=limits))
+    assert [node.head for node in route_nodes(route)] == [("route_limit", "m/r/module"), ("route_limit", "m/r/exact")]
+    assert local_limits(route) == (LocalLimit("m/r/2", ("remote_address",), requests=60, seconds=60, burst=90, cost=2),)
+    made = gateway({"free": {"rate_limits": [limit(mode="local")]}})
+    assert (tier_nodes(made), tier_shapes(made, anonymous=False)) == ((), ())

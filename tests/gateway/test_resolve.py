@@ -180,3 +180,18 @@ def test_identity_headers_of_all_providers_and_key_sources() -> None:
         api_keys={"partner": {"forward_client_id": "x-client-id"}, "other": {}},
     )
     assert header_names_of_identity(made) == ("x-client-id", "x-org", "x-user-id")
+
+
+def test_what_a_route_turns_on_is_inherited_whole_and_none_turns_it_off() -> None:
+    limit, nearer = {"limit": "1KiB"}, {"limit": "2KiB"}
+    routes = {
+        "a-inherits": route(),
+        "b-overrides": route({"exact": "/b"}, request_buffer=nearer, grpc_web=False),
+        "c-off": route({"exact": "/c"}, request_buffer="none", csrf="none"),
+    }
+    made = gateway({"m": module(routes, request_buffer=limit, grpc_web=True)}, defaults={"csrf": {}})
+    found = {one.name: one.traffic for one in resolve(made)}
+    assert {
+        name: (one.request_buffer.limit if one.request_buffer else None, one.grpc_web, one.csrf is not None)
+        for name, one in found.items()
+    } == {"a-inherits": (1024, True, True), "b-overrides": (2048, False, True), "c-off": (None, True, False)}

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import Metadata, RuntimeFractionalPercent
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption, Metadata, RuntimeFractionalPercent
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import RateLimit
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import (
@@ -22,6 +23,8 @@ from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import (
     LocalRateLimitDescriptor,
     RateLimitDescriptor,
 )
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation as HeaderMutationFilter
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import Mutations
 from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
@@ -37,11 +40,12 @@ from gateway.model import Listener
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
-from xds_server.compiler.filters import Stage, discovered_filter, ratelimit, turned_on
+from xds_server.compiler.filters import Stage, discovered_filter, optional_filter, ratelimit, turned_on
 from xds_server.compiler.identity import Identity, RouteSpec, identify
 from xds_server.compiler.wire import boolean, duration, extension, uint32
 
 NAME: Final = "tollhouse/local_ratelimit"
+RETRY_AFTER: Final = "tollhouse/retry_after"
 NAMESPACE: Final = "tollhouse.local_limits"
 MOST_BUCKETS: Final = 65_536
 """Of one rate, over all callers and routes; the one not asked for longest makes room, and is full when it returns."""
@@ -146,6 +150,19 @@ def all_counters(context: Context) -> Iterator[Counter]:
                 continue  # the route is closed, and the problem is reported there
 
 
+def retry_after(context: Context, listener: Listener) -> HttpFilter | None:
+    """Envoy says in x-ratelimit-reset when a bucket has a token again; here it is said in HTTP's own word too."""
+    status = context.gateway.rate_limit_defaults.response.status
+    reset = "response.headers['x-ratelimit-reset']"
+    refused = f"response.headers[':status'] == '{status}' && 'x-ratelimit-reset' in response.headers && {reset} != '0'"
+    header = HeaderValueOption(
+        header=HeaderValue(key="retry-after", value=f"%CEL({refused} ? {reset} : '')%"),  # nothing adds no header
+        append_action=HeaderValueOption.ADD_IF_ABSENT,
+    )
+    mutations = Mutations(response_mutations=[HeaderMutation(append=header)])
+    return optional_filter(RETRY_AFTER, HeaderMutationFilter(mutations=mutations))
+
+
 STAGE: Final = Stage(
     NAME,
     "what an Envoy can refuse by itself need not be counted by anybody else",
@@ -153,3 +170,4 @@ STAGE: Final = Stage(
     on_route,
     extension=configuration,
 )
+RETRY: Final = Stage(RETRY_AFTER, "before the limits, since answers pass the chain from its end", retry_after, on_route)
