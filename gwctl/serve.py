@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 import structlog
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 DRAIN_SECONDS: Final = 4
 RETRY_SECONDS: Final = 0.1
 RETRY_LONGEST: Final = 2.0
+POSTGRES_PORT: Final = 5432
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,21 @@ class ControlPlane:
     xds: Address
     decisions: tuple[tuple[str, int], ...]
     secrets_dir: Path
+    endpoints_dir: Path | None
     listener_address: str
     listener_ports: dict[str, int]
     token_file: Path | None
     envoy: Path | None
     insecure_plaintext: bool
+    forbidden_upstreams: tuple[tuple[str, int], ...] = ()
+    unsafe_upstreams: bool = False
+
+    @property
+    def own_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where the plane itself listens, its database included: (host, port) that no upstream may be."""
+        database = urlsplit(self.database_url)
+        stores = ((database.hostname, database.port or POSTGRES_PORT),) if database.hostname else ()
+        return (tuple(self.api), tuple(self.xds), *self.decisions, *stores, *self.forbidden_upstreams)
 
 
 async def run_control_plane(config: ControlPlane) -> None:
@@ -60,6 +72,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     from xds_server.ads import server as ads
     from xds_server.ads.hub import Hub
     from xds_server.compiler import Settings
+    from xds_server.endpoints import EndpointStore
     from xds_server.rollout.candidate import Builder
     from xds_server.rollout.publisher import Publisher
     from xds_server.secrets import SecretStore
@@ -73,8 +86,15 @@ async def run_control_plane(config: ControlPlane) -> None:
     first_token = await tokens.ensure(engine)
     if first_token is not None:
         _hand_over(first_token, config.token_file)
-    settings = Settings(config.listener_address, config.listener_ports, config.decisions)
-    builder = Builder(settings, SecretStore(config.secrets_dir), _gate(config.envoy))
+    settings = Settings(
+        listener_address=config.listener_address,
+        listener_ports=config.listener_ports,
+        decisions=config.decisions,
+        forbidden=config.own_addresses,
+        unsafe_upstreams=config.unsafe_upstreams,
+    )
+    endpoints = EndpointStore(config.endpoints_dir)
+    builder = Builder(settings, SecretStore(config.secrets_dir), _gate(config.envoy), endpoints)
     hub = Hub()
     publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
     service = Service(engine, publisher, hub, builder, config.pepper)

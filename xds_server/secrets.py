@@ -10,11 +10,14 @@ Values go into Envoy's configuration and nowhere else: not into the database, an
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+import certifi
 import structlog
 
+from gateway.secrets import SYSTEM_CA
 from xds_server.compiler.settings import CaBundle, Certificate, HmacKey, RevocationList, Secret
 
 log = structlog.get_logger(__name__)
@@ -45,7 +48,8 @@ class SecretStore:
             if found is not None and path.stat().st_size <= LARGEST:
                 parts.setdefault(found[1], {})[found[2] or ""] = path.read_bytes()
         secrets = {name: _secret(name, files) for name, files in parts.items()}
-        return {name: secret for name, secret in secrets.items() if secret is not None}
+        whole = {name: secret for name, secret in secrets.items() if secret is not None}
+        return {SYSTEM_CA: system_authorities(), **whole}
 
     def hmac_key(self, name: str) -> bytes | None:
         """The key of that name, for signing with it."""
@@ -57,6 +61,12 @@ class SecretStore:
             return sorted(path for path in self.directory.iterdir() if path.is_file())
         except FileNotFoundError:
             return []
+
+
+@cache
+def system_authorities() -> CaBundle:
+    """The authorities that browsers trust (Mozilla's list, as certifi ships it)."""
+    return CaBundle(certifi.contents().encode())
 
 
 def _secret(name: str, files: Mapping[str, bytes]) -> Secret | None:

@@ -5,6 +5,7 @@ up.json      what the last run decided (ports), for the next one
 token        the control API's token                              0600
 pepper       what API keys are hashed with                        0600
 secrets/     the secret store                                     0700
+endpoints/   the endpoints of services, a file for each           0700
 logs/ pg/ valkey/ envoy/
 """
 
@@ -48,12 +49,16 @@ class StateDir:
     def secrets(self) -> Path:
         return self.root / "secrets"
 
+    @property
+    def endpoints(self) -> Path:
+        return self.root / "endpoints"
+
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
 
     def prepare(self) -> None:
         """Makes what is missing, and puts the last run's logs aside as `*.log.1`. Call it with the lock held."""
-        for directory in (self.secrets, self.root / "logs", self.root / "envoy"):
+        for directory in (self.secrets, self.endpoints, self.root / "logs", self.root / "envoy"):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o700)
         if not self.pepper.exists():

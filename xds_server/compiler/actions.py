@@ -16,10 +16,11 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.v3.percent_pb2 import FractionalPercent
 
 from gateway.model import Backend, Listener, ListenerRedirect, Mirror, PathMatch, Redirect, Retry
-from gateway.resolve import NO_EDITS, ResolvedRoute
+from gateway.resolve import NO_EDITS, ResolvedRoute, merge_edits
 from xds_server.compiler import rewrites
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import ClosedError, CompileError
+from xds_server.compiler.hashing import hash_policies
 from xds_server.compiler.match import method_is
 from xds_server.compiler.wire import duration, pack, uint32
 
@@ -61,7 +62,8 @@ def forward(context: Context, route: ResolvedRoute, backends: tuple[Backend, ...
     if len(backends) == 1 and not edited(backends[0]):
         action.cluster = backends[0].upstream
     else:
-        action.weighted_clusters.CopyFrom(weighted(backends))
+        action.weighted_clusters.CopyFrom(weighted(route, backends))
+    action.hash_policy.extend(hash_policies(context, backends))
     if (lifetime := stream_duration(route)) is not None:
         action.max_stream_duration.CopyFrom(lifetime)
     if route.route.rewrite is not None:
@@ -106,14 +108,25 @@ def edited(backend: Backend) -> bool:
     return backend.request_headers is not None or backend.response_headers is not None
 
 
-def weighted(backends: tuple[Backend, ...]) -> WeightedCluster:
+def edits_by_backend(route: Route) -> bool:
+    """Whether backends make the route's header edits: Envoy would make a backend's own first, and the route's win."""
+    return any(map(edited, route.backends or ()))
+
+
+def weighted(route: ResolvedRoute, backends: tuple[Backend, ...]) -> WeightedCluster:
     if not any(backend.weight for backend in backends):
         raise CompileError("every backend has weight 0", "backends")
-    return WeightedCluster(clusters=[share_of(backend) for backend in backends])
+    inherited = (route.request_headers, route.response_headers) if edits_by_backend(route.route) else (None, None)
+    return WeightedCluster(clusters=[share_of(backend, *inherited) for backend in backends])
 
 
-def share_of(backend: Backend) -> WeightedCluster.ClusterWeight:
-    request, response = backend.request_headers or NO_EDITS, backend.response_headers or NO_EDITS
+def share_of(
+    backend: Backend, request_before: HeaderEdits | None, response_before: HeaderEdits | None
+) -> WeightedCluster.ClusterWeight:
+    request, response = (
+        then(request_before, backend.request_headers),
+        then(response_before, backend.response_headers),
+    )
     return WeightedCluster.ClusterWeight(
         name=backend.upstream,
         weight=uint32(backend.weight),
@@ -122,6 +135,19 @@ def share_of(backend: Backend) -> WeightedCluster.ClusterWeight:
         response_headers_to_add=header_options(response.set, response.add),
         response_headers_to_remove=response.remove,
     )
+
+
+def then(before: HeaderEdits | None, edits: HeaderEdits | None) -> HeaderEdits:
+    """One edit in place of two after each other. Envoy removes before it adds, so what goes again is not added."""
+    if before is None or edits is None:
+        return edits or before or NO_EDITS
+    gone = {*edits.remove, *edits.set}
+    kept = HeaderEdits(
+        set={name: value for name, value in before.set.items() if name not in gone},
+        add={name: value for name, value in before.add.items() if name not in gone},
+        remove=before.remove,
+    )
+    return merge_edits((kept, edits))
 
 
 def retries(context: Context, retry: Retry, *, only_idempotent: bool) -> RetryPolicy:

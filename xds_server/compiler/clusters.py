@@ -5,28 +5,19 @@ from typing import Final
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
-from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.type.v3.http_pb2 import HTTP1, HTTP2
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy.type.v3.percent_pb2 import Percent
-from envoy.type.v3.range_pb2 import Int64Range
 
 from gateway import model
-from gateway.model import DnsUpstream, StaticUpstream
-from xds_server.compiler import hardening, names, tls
+from gateway.model import DnsUpstream, EdsUpstream, Upstream
+from xds_server.compiler import balancing, hardening, health, names, tls_upstream
 from xds_server.compiler.context import Context
 from xds_server.compiler.endpoints import assignment, is_address
-from xds_server.compiler.wire import ads, duration, pack, uint32
+from xds_server.compiler.wire import ads, duration, pack
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-MAX_EJECTION: Final = 300_000
 NO_PANIC: Final = Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=0))
-POLICIES: Final = {
-    "round_robin": Cluster.ROUND_ROBIN,
-    "least_request": Cluster.LEAST_REQUEST,
-    "random": Cluster.RANDOM,
-}
 FAMILIES: Final = {
     "auto": Cluster.AUTO,
     "v4_only": Cluster.V4_ONLY,
@@ -41,20 +32,22 @@ Messages = Iterator[Cluster | ClusterLoadAssignment]
 def upstream(context: Context, name: str) -> Messages:
     """The Cluster of an upstream, and its endpoints where they go by EDS. Raises CompileError."""
     spec = context.gateway.upstreams[name]
+    spoken = protocols(spec)
     cluster = Cluster(
         name=name,
         connect_timeout=duration(max(1, spec.connect_timeout)),
-        lb_policy=POLICIES[spec.load_balancing.policy],
-        common_lb_config=NO_PANIC,  # with every endpoint out, answer 503 at once instead of trying them all
-        health_checks=health_checks(spec),
+        health_checks=health.health_checks(spec, spoken),
         circuit_breakers=circuit_breakers(spec.circuit_breaker),
-        outlier_detection=outlier_detection(spec.outlier_detection),
-        typed_extension_protocol_options={HTTP_OPTIONS: pack(hardening.upstream_http(protocols(spec)))},
-        transport_socket=tls.upstream(context, name, spec.tls, protocols(spec)) if spec.tls else None,
+        outlier_detection=health.outlier_detection(spec.outlier_detection),
+        typed_extension_protocol_options={HTTP_OPTIONS: pack(http_options(spec.connection, spoken))},
+        transport_socket=tls_upstream.upstream(context, spec.tls, spoken) if spec.tls else None,
+        **balancing.fields(spec.load_balancing),
         **hardening.cluster_fields(),
     )
     if isinstance(spec, DnsUpstream):
         yield by_dns(cluster, [model.Endpoint(address=spec.host, port=spec.port)], spec.dns)
+    elif isinstance(spec, EdsUpstream):
+        yield from by_eds(cluster, (context.endpoints or {}).get(spec.service, ()))
     else:
         yield from placed(cluster, spec.endpoints)
 
@@ -90,12 +83,16 @@ def nowhere() -> Cluster:
 def placed(cluster: Cluster, endpoints: Sequence[model.Endpoint]) -> Messages:
     """By EDS, or by DNS where an endpoint is written as a name."""
     if all(is_address(endpoint.address) for endpoint in endpoints):
-        cluster.type = Cluster.EDS
-        cluster.eds_cluster_config.CopyFrom(Cluster.EdsClusterConfig(eds_config=ads()))
-        yield cluster
-        yield assignment(cluster.name, endpoints)
+        yield from by_eds(cluster, endpoints)
     else:
         yield by_dns(cluster, endpoints, model.Dns())
+
+
+def by_eds(cluster: Cluster, endpoints: Sequence[model.Endpoint]) -> Messages:
+    cluster.type = Cluster.EDS
+    cluster.eds_cluster_config.CopyFrom(Cluster.EdsClusterConfig(eds_config=ads()))
+    yield cluster
+    yield assignment(cluster.name, endpoints)
 
 
 def by_dns(cluster: Cluster, endpoints: Sequence[model.Endpoint], dns: model.Dns) -> Cluster:
@@ -106,7 +103,7 @@ def by_dns(cluster: Cluster, endpoints: Sequence[model.Endpoint], dns: model.Dns
     return cluster
 
 
-def protocols(spec: StaticUpstream | DnsUpstream) -> tuple[str, ...]:
+def protocols(spec: Upstream) -> tuple[str, ...]:
     """What is spoken to the upstream: what TLS negotiates, if that is said, else the protocol of the document."""
     if spec.tls is not None and spec.tls.alpn:
         return tuple(dict.fromkeys(spec.tls.alpn))
@@ -114,51 +111,22 @@ def protocols(spec: StaticUpstream | DnsUpstream) -> tuple[str, ...]:
 
 
 def circuit_breakers(spec: model.CircuitBreaker) -> CircuitBreakers:
-    return hardening.circuit_breakers(
+    found = hardening.circuit_breakers(
         spec.max_connections, spec.max_pending_requests, spec.max_requests, spec.max_retries
     )
+    if spec.retry_budget is not None:
+        budget = found.thresholds[0].retry_budget
+        budget.budget_percent.value = spec.retry_budget.percent
+        budget.min_retry_concurrency.value = spec.retry_budget.min_concurrency
+    return found
 
 
-def outlier_detection(spec: model.OutlierDetection | str) -> OutlierDetection | None:
-    """Consecutive failures only: success rates compare hosts, and would eject the worst of healthy ones."""
-    if not isinstance(spec, model.OutlierDetection):
-        return None
-    return OutlierDetection(
-        consecutive_5xx=uint32(spec.consecutive_5xx),
-        interval=duration(max(1, spec.interval)),
-        base_ejection_time=duration(max(1, spec.base_ejection_time)),
-        max_ejection_time=duration(max(MAX_EJECTION, spec.base_ejection_time)),
-        max_ejection_percent=uint32(round(spec.max_ejection_percent)),
-        enforcing_consecutive_5xx=uint32(100),
-        enforcing_success_rate=uint32(0),
-    )
-
-
-def health_checks(spec: StaticUpstream | DnsUpstream) -> list[HealthCheck]:
-    check = spec.health_check
-    if check is None:
-        return []
-    host = check.http.host or (spec.host if isinstance(spec, DnsUpstream) else "")
-    return [
-        HealthCheck(
-            timeout=duration(max(1, check.timeout)),
-            interval=duration(max(1, check.interval)),
-            # Envoy's minute without traffic would leave a service that came up late out for as long: requests that
-            # find no healthy endpoint are no traffic to it.
-            no_traffic_interval=duration(max(1, check.interval)),
-            healthy_threshold=uint32(check.healthy_threshold),
-            unhealthy_threshold=uint32(check.unhealthy_threshold),
-            http_health_check=HealthCheck.HttpHealthCheck(
-                host=host,
-                path=check.http.path,
-                expected_statuses=[status_range(text) for text in check.http.expected_statuses],
-                codec_client_type=HTTP2 if "h2" in protocols(spec) else HTTP1,
-            ),
-        )
-    ]
-
-
-def status_range(text: str) -> Int64Range:
-    """`200-204`, both included, as Envoy's half-open range."""
-    first, _, last = text.partition("-")
-    return Int64Range(start=int(first), end=int(last or first) + 1)
+def http_options(spec: model.UpstreamConnection, spoken: Sequence[str]) -> HttpProtocolOptions:
+    options = hardening.upstream_http(spoken)
+    common = options.common_http_protocol_options
+    common.idle_timeout.CopyFrom(duration(max(1, spec.idle_timeout)))
+    if spec.max_duration:
+        common.max_connection_duration.CopyFrom(duration(spec.max_duration))
+    if spec.max_requests is not None:
+        common.max_requests_per_connection.value = spec.max_requests
+    return options

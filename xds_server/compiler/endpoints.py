@@ -8,6 +8,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoin
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from gateway import model
+from xds_server.compiler.errors import CompileError
 from xds_server.compiler.wire import socket_address, uint32
 
 
@@ -21,15 +22,21 @@ def is_address(host: str) -> bool:
 
 
 def assignment(cluster: str, endpoints: Iterable[model.Endpoint]) -> ClusterLoadAssignment:
-    """The endpoints of a cluster, grouped by zone in the order of the document."""
-    zones: dict[str, list[LbEndpoint]] = {}
+    """The endpoints of a cluster, grouped by priority and zone, each group in the order of the document.
+
+    Raises CompileError for a gap in the priorities: Envoy refuses the whole assignment then.
+    """
+    groups: dict[tuple[int, str], list[LbEndpoint]] = {}
     for endpoint in endpoints:
-        zones.setdefault(endpoint.zone or "", []).append(lb_endpoint(endpoint))
-    groups = [
-        LocalityLbEndpoints(locality=Locality(zone=zone) if zone else None, lb_endpoints=found)
-        for zone, found in zones.items()
+        groups.setdefault((endpoint.priority, endpoint.zone or ""), []).append(lb_endpoint(endpoint))
+    priorities = {priority for priority, _ in groups}
+    if priorities and max(priorities) != len(priorities) - 1:
+        raise CompileError("the priorities of the endpoints have a gap", "endpoints")
+    found = [
+        LocalityLbEndpoints(locality=Locality(zone=zone) if zone else None, lb_endpoints=members, priority=priority)
+        for (priority, zone), members in sorted(groups.items(), key=lambda item: item[0][0])
     ]
-    return ClusterLoadAssignment(cluster_name=cluster, endpoints=groups)
+    return ClusterLoadAssignment(cluster_name=cluster, endpoints=found)
 
 
 def lb_endpoint(endpoint: model.Endpoint) -> LbEndpoint:

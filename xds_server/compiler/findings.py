@@ -13,6 +13,10 @@ class Findings:
     strict: bool = False
     problems: list[Problem] = field(default_factory=list)
 
+    def warn(self, code: str, path: Path, message: str, help_: str = "") -> None:
+        """Records what is worth knowing and closes nothing."""
+        self.problems.append(Problem(code, path, message, help_, "warning"))
+
     def add(self, path: Path, error: Exception) -> str:
         """Records the problem and returns its code."""
         if isinstance(error, CompileError):

@@ -5,28 +5,22 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
-    SubjectAltNameMatcher,
     TlsCertificate,
     TlsParameters,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as EnvoySecret
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
-    CommonTlsContext,
-    UpstreamTlsContext,
-)
 
-from gateway.model import UpstreamTls
 from gateway.problems import Path
 from gateway.secrets import references as named
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.findings import Findings
 from xds_server.compiler.settings import CaBundle, Certificate
-from xds_server.compiler.wire import ads, exact, pack
+from xds_server.compiler.wire import ads
 
 SOCKET: Final = "envoy.transport_sockets.tls"
 VERSIONS: Final = {"1.2": TlsParameters.TLSv1_2, "1.3": TlsParameters.TLSv1_3}
@@ -34,25 +28,6 @@ VERSIONS: Final = {"1.2": TlsParameters.TLSv1_2, "1.3": TlsParameters.TLSv1_3}
 
 def sds(name: str) -> SdsSecretConfig:
     return SdsSecretConfig(name=name, sds_config=ads())
-
-
-def upstream(context: Context, name: str, spec: UpstreamTls, protocols: tuple[str, ...]) -> TransportSocket:
-    """The server's certificate must come from the bundle and name the host that we asked for."""
-    if not isinstance(context.secrets.get(spec.ca_secret), CaBundle):
-        raise CompileError(f"the secret store has no CA bundle {spec.ca_secret!r}", "tls", "ca_secret", code="GW602")
-    name_matches = SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=exact(spec.sni))
-    common = CommonTlsContext(
-        tls_params=TlsParameters(
-            tls_minimum_protocol_version=TlsParameters.TLSv1_2,
-            tls_maximum_protocol_version=TlsParameters.TLSv1_3,  # Envoy as a client stops at 1.2 by default
-        ),
-        alpn_protocols=protocols,
-        combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
-            default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=[name_matches]),
-            validation_context_sds_secret_config=sds(spec.ca_secret),
-        ),
-    )
-    return TransportSocket(name=SOCKET, typed_config=pack(UpstreamTlsContext(common_tls_context=common, sni=spec.sni)))
 
 
 def secrets(context: Context, findings: Findings) -> Iterator[EnvoySecret]:
