@@ -15,7 +15,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.type.v3.percent_pb2 import FractionalPercent
 
-from gateway.model import Backend, Listener, ListenerRedirect, Mirror, PathMatch, Redirect, Retry
+from gateway.model import Backend, HeaderEdits, Listener, ListenerRedirect, Mirror, PathMatch, Redirect, Retry, Route
 from gateway.resolve import NO_EDITS, ResolvedRoute, merge_edits
 from xds_server.compiler import rewrites
 from xds_server.compiler.context import Context
@@ -62,7 +62,7 @@ def forward(context: Context, route: ResolvedRoute, backends: tuple[Backend, ...
     if len(backends) == 1 and not edited(backends[0]):
         action.cluster = backends[0].upstream
     else:
-        action.weighted_clusters.CopyFrom(weighted(route, backends))
+        action.weighted_clusters.CopyFrom(weighted(context, route, backends))
     action.hash_policy.extend(hash_policies(context, backends))
     if (lifetime := stream_duration(route)) is not None:
         action.max_stream_duration.CopyFrom(lifetime)
@@ -113,20 +113,25 @@ def edits_by_backend(route: Route) -> bool:
     return any(map(edited, route.backends or ()))
 
 
-def weighted(route: ResolvedRoute, backends: tuple[Backend, ...]) -> WeightedCluster:
+def weighted(context: Context, route: ResolvedRoute, backends: tuple[Backend, ...]) -> WeightedCluster:
     if not any(backend.weight for backend in backends):
         raise CompileError("every backend has weight 0", "backends")
-    inherited = (route.request_headers, route.response_headers) if edits_by_backend(route.route) else (None, None)
-    return WeightedCluster(clusters=[share_of(backend, *inherited) for backend in backends])
-
-
-def share_of(
-    backend: Backend, request_before: HeaderEdits | None, response_before: HeaderEdits | None
-) -> WeightedCluster.ClusterWeight:
-    request, response = (
-        then(request_before, backend.request_headers),
-        then(response_before, backend.response_headers),
+    if not edits_by_backend(route.route):
+        return WeightedCluster(clusters=[share_of(backend, NO_EDITS, NO_EDITS) for backend in backends])
+    floor = context.gateway.floor.response_headers
+    return WeightedCluster(
+        clusters=[
+            share_of(
+                backend,
+                then(route.request_headers, backend.request_headers),
+                then(then(route.response_headers, backend.response_headers), floor),
+            )
+            for backend in backends
+        ]
     )
+
+
+def share_of(backend: Backend, request: HeaderEdits, response: HeaderEdits) -> WeightedCluster.ClusterWeight:
     return WeightedCluster.ClusterWeight(
         name=backend.upstream,
         weight=uint32(backend.weight),
@@ -137,10 +142,10 @@ def share_of(
     )
 
 
-def then(before: HeaderEdits | None, edits: HeaderEdits | None) -> HeaderEdits:
+def then(before: HeaderEdits, edits: HeaderEdits | None) -> HeaderEdits:
     """One edit in place of two after each other. Envoy removes before it adds, so what goes again is not added."""
-    if before is None or edits is None:
-        return edits or before or NO_EDITS
+    if edits is None:
+        return before
     gone = {*edits.remove, *edits.set}
     kept = HeaderEdits(
         set={name: value for name, value in before.set.items() if name not in gone},

@@ -9,7 +9,7 @@ from google.protobuf.any_pb2 import Any
 
 from gateway.model import Cors, Listener
 from gateway.problems import Problem
-from gateway.resolve import ResolvedRoute
+from gateway.resolve import NO_EDITS, ResolvedRoute
 from xds_server.compiler import actions, chain, names, raw, replies
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import ClosedError, CompileError
@@ -96,6 +96,8 @@ class RouteCompiler:
 
     def _route(self, route: ResolvedRoute, configs: dict[str, Any]) -> Route:
         spec, request, response = route.route, route.request_headers, route.response_headers
+        if actions.edits_by_backend(spec):
+            request = response = NO_EDITS
         result = Route(
             name=route.full_name,
             typed_per_filter_config=configs,
