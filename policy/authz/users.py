@@ -62,6 +62,7 @@ class Users:
         self._mac_key = secrets.token_bytes(32)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="argon2")
         self._pending = 0
+        self._tasks: set[asyncio.Task[bool]] = set()
 
     async def verify(self, secret: str, user: str, password: str) -> bool:
         """Whether the password is the user's, by the file of that name. Raises Unavailable."""
@@ -69,24 +70,27 @@ class Users:
         mac = hmac.digest(self._mac_key, repr((secret, user, password, stored)).encode(), "sha256")
         if self._right.get(mac, 0.0) > self._now():
             return True
-        right = await self._matches(stored, password) and stored is not _NOBODY
-        if right:
-            self._remember(mac)
-        return right
+        if self._pending >= WAITING:
+            raise Unavailable("too many passwords are being verified")
+        self._pending += 1
+        work = asyncio.create_task(self._verified(stored, password, mac))
+        self._tasks.add(work)
+        work.add_done_callback(self._done)
+        return await asyncio.shield(work)  # a thread cannot be stopped: what it finds is of use to the next try
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _matches(self, stored: str, password: str) -> bool:
-        if self._pending >= WAITING:
-            raise Unavailable("too many passwords are being verified")
-        self._pending += 1
-        work = asyncio.get_running_loop().run_in_executor(self._threads, matches, stored, password)
-        work.add_done_callback(self._done)
-        return await asyncio.shield(work)  # a thread cannot be stopped: it counts until it has ended
+    async def _verified(self, stored: str, password: str, mac: bytes) -> bool:
+        right = await asyncio.get_running_loop().run_in_executor(self._threads, matches, stored, password)
+        if right and stored is not _NOBODY:
+            self._remember(mac)
+            return True
+        return False
 
-    def _done(self, work: "asyncio.Future[bool]") -> None:
+    def _done(self, work: "asyncio.Task[bool]") -> None:
         self._pending -= 1
+        self._tasks.discard(work)
         if not work.cancelled():
             work.exception()
 

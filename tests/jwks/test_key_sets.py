@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +85,22 @@ async def test_a_set_that_cannot_be_stored_is_served_all_the_same(tmp_path: Path
     assert kids(sets, issuer.uri) == ["first"]
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
 async def test_run_fetches_what_is_due_and_waits_after_a_failure(tmp_path: Path, issuer: Issuer) -> None:
     sets = KeySets(tmp_path / "jwks")
     issuer.status = 503
     sets.want(gateway(issuer.uri))
     running = asyncio.create_task(sets.run())
-    async with asyncio.timeout(20):
-        while not issuer.asked:
-            await asyncio.sleep(0.01)
-        issuer.status = 200
-        while not kids(sets, issuer.uri):
-            await asyncio.sleep(0.01)
+    await until(lambda: issuer.asked)
+    issuer.status = 200
+    await until(lambda: kids(sets, issuer.uri))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert issuer.asked == 2

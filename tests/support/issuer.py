@@ -30,7 +30,7 @@ class Issuer:
                 self.end_headers()
                 self.wfile.write(outer.body)
 
-            def log_message(self, format: str, *arguments: Any) -> None:
+            def log_message(self, *arguments: Any) -> None:
                 """Nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
