@@ -137,6 +137,7 @@ CODES: Final = {
     "GW385": Code("a local limit of a tier"),
     "GW386": Code("a local limit of zero"),
     "GW387": _warning("a limit that can never bind"),
+    "GW388": Code("gRPC-Web for an upstream that speaks HTTP/1.1"),
     "GW390": Code("client certificates without an authority to check them against"),
     "GW391": Code("not a cipher of TLS 1.2 that Envoy takes"),
     "GW392": Code("ciphers where only TLS 1.3 is spoken"),

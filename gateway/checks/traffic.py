@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from gateway.checks.scope import Scope
 from gateway.model import BandwidthLimit, Compression, FaultInjection, Policies, RateLimit, RequestBuffer
 from gateway.problems import Path, Problem, dotted
+from gateway.resolve import ResolvedRoute
 
 SMALLEST_RATE = 1024
 """Bytes per second: Envoy counts bandwidth in KiB."""
@@ -22,6 +23,19 @@ def problems(scope: Scope) -> Iterator[Problem]:
         yield from _of_tier(placed)
         yield from _never_binding(placed, placed)
     yield from _of_routes(scope)
+    for route in scope.routes:
+        if route.traffic.grpc_web:
+            yield from _plain_upstreams(scope, route)
+
+
+def _plain_upstreams(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
+    """gRPC needs HTTP/2."""
+    for index, backend in enumerate(route.route.backends or ()):
+        upstream = scope.gateway.upstreams.get(backend.upstream)
+        if upstream is not None and upstream.protocol == "http":
+            message = f"grpc_web makes gRPC calls, and the upstream '{backend.upstream}' is spoken to in HTTP/1.1"
+            help_ = "write `protocol: grpc` at the upstream, or `grpc_web: false` here"
+            yield Problem("GW388", (*route.path, "backends", index, "upstream"), message, help_)
 
 
 def _sizes(level: Policies, path: Path) -> Iterator[Problem]:
