@@ -56,15 +56,19 @@ def _of_their_own(scope: Scope) -> Iterator[Problem]:
 
 
 def _twice(delegations: tuple[Named, ...]) -> Iterator[Problem]:
-    first: dict[tuple[str, str, str], Named] = {}
+    seen: dict[tuple[str, str], list[Named]] = {}
     for name, delegation in delegations:
-        for listener in delegation.listeners or ("",):
-            for index, host in enumerate(delegation.hosts):
-                key = (listener, host, delegation.path_prefix.rstrip("/"))
-                before, other = first.setdefault(key, (name, delegation))
-                if other.owner != delegation.owner:
+        for index, host in enumerate(delegation.hosts):
+            same = seen.setdefault((host, delegation.path_prefix.rstrip("/")), [])
+            for before, other in same:
+                if other.owner != delegation.owner and _share_a_listener(other, delegation):
                     message = f"the delegation '{before}' gives the same to {other.owner}"
                     yield Problem("GW414", ("delegations", name, "hosts", index), message, "delegate it once")
+            same.append((name, delegation))
+
+
+def _share_a_listener(one: Delegation, other: Delegation) -> bool:
+    return not one.listeners or not other.listeners or not set(one.listeners).isdisjoint(other.listeners)
 
 
 def _problem(

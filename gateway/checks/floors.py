@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.checks import authn
 from gateway.checks.scope import Scope
-from gateway.model import AnyOf, Floor, Policies
+from gateway.model import AnyOf, Floor, HeaderEdits, Policies
 from gateway.problems import Path, Problem
 from gateway.resolve import ResolvedRoute
 
@@ -21,7 +21,10 @@ def problems(scope: Scope) -> Iterator[Problem]:
     yield from _listeners(scope, floor)
     for path, level in scope.levels():
         yield from _timeout(floor, level, path)
-        yield from _headers(floor, level, path)
+        yield from _headers(floor, level.response_headers, path)
+    for route in scope.routes:
+        for index, backend in enumerate(route.route.backends or ()):
+            yield from _headers(floor, backend.response_headers, (*route.path, "backends", index))
 
 
 def _authorization(scope: Scope, floor: Floor) -> Iterator[Problem]:
@@ -60,9 +63,9 @@ def _timeout(floor: Floor, level: Policies, path: Path) -> Iterator[Problem]:
         yield Problem("GW406", (*path, "timeouts", "request"), message, _HELP)
 
 
-def _headers(floor: Floor, level: Policies, path: Path) -> Iterator[Problem]:
-    """Whatever a level says of a header that the floor sets or adds, or keeps out."""
-    edits, own = floor.response_headers, level.response_headers
+def _headers(floor: Floor, own: HeaderEdits | None, path: Path) -> Iterator[Problem]:
+    """Whatever a level or a backend says of a header that the floor sets or adds, or keeps out."""
+    edits = floor.response_headers
     if edits is None or own is None:
         return
     decided = {**edits.set, **edits.add, **dict.fromkeys(edits.remove)}
