@@ -79,11 +79,11 @@ async def test_keys_rotate_and_an_issuer_that_is_down_changes_nothing(tmp_path: 
     assert [(p.code, p.path) for p in candidate.problems] == [("GW602", ("jwt_providers", "other", "jwks", "uri"))]
     server = await ads.start(plane.hub, "127.0.0.1:0")
     config = tmp_path / "bootstrap.yaml"
-    bootstrap.write(bootstrap.Node("n", ("127.0.0.1", plane.admin), ("127.0.0.1", server.port)), config)
+    bootstrap.write(bootstrap.Node("node-1", ("127.0.0.1", plane.admin), ("127.0.0.1", server.port)), config)
     command = [str(find_envoy()), "--config-path", str(config), *OPTIONS]
     envoy = Process("envoy", command, tmp_path / "envoy.log", ready=lambda: ready(plane.admin))
-    await asyncio.to_thread(envoy.start)
     try:
+        await asyncio.to_thread(envoy.start)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{plane.port}", timeout=20) as client:
             await rotated(plane, issuer, client)
     finally:
