@@ -270,7 +270,7 @@ def _laid_out(document: dict[str, Any]) -> yaml.Node:
         path, one = waiting.pop()
         if not isinstance(one, yaml.CollectionNode):
             continue
-        one.flow_style = not _holds_objects(path) and len(_on_one_line(one)) <= _ONE_LINE
+        one.flow_style = not _holds_objects(path, one) and len(_on_one_line(one)) <= _ONE_LINE
         if isinstance(one, yaml.MappingNode) and not one.flow_style:
             waiting += [((*path, key.value), value) for key, value in one.value]
         elif isinstance(one, yaml.SequenceNode) and not one.flow_style:
@@ -278,9 +278,11 @@ def _laid_out(document: dict[str, Any]) -> yaml.Node:
     return node
 
 
-def _holds_objects(path: Path) -> bool:
+def _holds_objects(path: Path, node: Any) -> bool:
     """Whether a document, a collection, a module, its routes, or a route is there."""
-    return len(path) < 2 or (path[0] == "modules" and (len(path) == 2 or (path[2] == "routes" and len(path) <= 4)))
+    if len(path) == 1:
+        return all(isinstance(value, yaml.MappingNode) for _, value in node.value)
+    return not path or (path[0] == "modules" and (len(path) == 2 or (path[2] == "routes" and len(path) <= 4)))
 
 
 def _on_one_line(node: yaml.Node) -> str:
@@ -297,4 +299,6 @@ def _flowing(node: Any) -> Any:
         node.flow_style = True
         for item in node.value:
             _flowing(item)
+    elif "\n" in node.value:
+        node.style = '"'
     return node

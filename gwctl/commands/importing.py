@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gwctl.importing.source import Loss
 
 WORDS: Final = {"lost": "lost", "changed": "changed", "value": "needs a value"}
+_FILE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 class ImportGroup(click.Group):

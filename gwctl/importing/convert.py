@@ -97,7 +97,7 @@ def _objects(documents: Sequence[Any]) -> dict[str, Any]:
     for one in flat:
         if not isinstance(one, dict) or not isinstance(one.get("kind"), str):
             raise NotThatFormat("it holds something that is no Kubernetes object: there is no `kind`")
-        metadata = one.get("metadata") if isinstance(one.get("metadata"), dict) else {}
+        metadata = one["metadata"] if isinstance(one.get("metadata"), dict) else {}
         name = f"{one['kind']}/{metadata.get('namespace', 'default')}/{metadata.get('name', '')}"
         if name in found:
             raise NotThatFormat(f"it holds {name} twice")

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.document import KINDS
 from gateway.words import fields_at, planned
@@ -15,6 +15,15 @@ NAME_LENGTH: Final = 63
 BODY: Final = "closed at import: see its description"
 
 Json = dict[str, Any]
+
+
+class Place(NamedTuple):
+    """A server: an address or a name, and its share of the requests."""
+
+    host: str
+    port: int
+    weight: int = 1
+    more: Json = {}  # noqa: RUF012 - never changed
 
 
 @dataclass
@@ -50,6 +59,21 @@ class Draft:
             body = {"type": "dns", "host": host, "port": port}
         return self.add("upstreams", wanted, body | (more or {}))
 
+    def balanced(self, wanted: str, places: Sequence[Place], more: Json) -> list[Json]:
+        """Backends for a list of places: one upstream for all addresses, one for each name, sharing by weight."""
+        fixed = [place for place in places if is_address(place.host)]
+        backends = []
+        if fixed:
+            body = {"type": "static", "endpoints": [_endpoint(place) for place in fixed], **more}
+            backends.append(_backend(self.add("upstreams", wanted, body), sum(place.weight for place in fixed)))
+        for place in places:
+            if not is_address(place.host):
+                name = wanted if len(places) == 1 else f"{wanted}-{place.host}"
+                backends.append(_backend(self.upstream(name, place.host, place.port, more), place.weight))
+        if len(backends) == 1:
+            del backends[0]["weight"]
+        return backends
+
     def module(self, wanted: str, listener: str, hosts: Sequence[str] = ()) -> Json:
         """A module for everybody, to be filled with routes."""
         self.of("tiers").setdefault(TIER, {"unlimited": True})
@@ -69,7 +93,7 @@ class Draft:
         return made | {kind: self.collections[kind] for kind in kinds if self.collections.get(kind)}
 
 
-def has(word: str, *path: str) -> bool:
+def has(word: str, *path: str | int) -> bool:
     """Whether the language has the field there now. `*` in a path stands for a name."""
     return word in fields_at(path) and not planned(path, word)
 
@@ -93,6 +117,38 @@ def add_route(module: Json, wanted: str, route: Json) -> str:
 def closed(match: Json, why: str) -> Json:
     """A route that refuses everybody: what cannot be said leaves no door open, nor its requests to other routes."""
     return {"match": match, "description": f"closed at import: {why}"[:500], "respond": {"status": 403, "body": BODY}}
+
+
+def keep_order(document: Json) -> Json:
+    """The document with a `priority` on each route of the modules that would be tried in another order than written."""
+    for name, module in document.get("modules", {}).items():
+        written = list(module["routes"])
+        if len(written) > 1 and _order(document, name) != written:
+            for at, route in enumerate(written):
+                module["routes"][route]["priority"] = max(
+                    -1000, len(written) - at if len(written) <= 1000 else 1000 - at
+                )
+    return document
+
+
+def _order(document: Json, module: str) -> list[str] | None:
+    from gateway.model import decode
+    from gateway.resolve import resolve
+
+    alone = {**document, "modules": {module: document["modules"][module]}}
+    try:
+        return [route.name for route in resolve(decode(alone))]
+    except ValueError:
+        return None
+
+
+def _endpoint(place: Place) -> Json:
+    shares = {} if place.weight == 1 else {"weight": max(1, min(128, place.weight))}
+    return {"address": place.host.strip("[]"), "port": place.port, **shares, **place.more}
+
+
+def _backend(name: str, weight: int) -> Json:
+    return {"upstream": name, "weight": weight}
 
 
 def is_address(host: str) -> bool:

@@ -37,7 +37,7 @@ def convert(source: Source) -> Json:
 # ------------------------------------------------------------------------------------------------------------- servers
 def _server(draft: Draft, title: str, servers: Source) -> tuple[str, str]:
     """The upstream, and the path that the server's URL puts before every path."""
-    first, *rest = servers.list() or [servers]
+    first, *rest = servers.each() or [servers]
     for other in rest:
         other.lose("another server of the same API: requests go to the first one")
     written = first["url"].text("/")
@@ -75,7 +75,7 @@ def _path_item(
 
 def _route(operation: Source, method: str, match: Json, upstream: str, schemes: Json, security: Source) -> Json:
     matched = match | {"methods": [method.upper()]}
-    own = operation["security"] if "security" in operation else security
+    own = operation["security"] if "security" in operation else security  # noqa: SIM401 - no dict: it has no `get`
     summary = operation["summary"].text() or operation["description"].text()
     for word in ("description", "tags", "externalDocs", "deprecated"):
         operation[word].rest(FOR_PEOPLE)
@@ -156,7 +156,7 @@ def _jwt(draft: Draft, name: str, scheme: Source) -> str:
 
 def _security(security: Source, schemes: Json) -> Json:
     """`authentication` and `authorization` of a route. Raises _Closed for what would have to be left open."""
-    requirements = security.list()
+    requirements = security.each()
     ways = [[(name, scopes.texts()) for name, scopes in one.items()] for one in requirements if one.value != {}]
     for name in dict.fromkeys(name for way in ways for name, _ in way):
         if schemes.get(name) is None:

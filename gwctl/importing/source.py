@@ -76,7 +76,7 @@ class Source:
             self._take_if_empty()
             yield from ((str(key), Source(one, (*self.path, key), self.ledger)) for key, one in self.value.items())
 
-    def list(self) -> "list[Source]":
+    def each(self) -> "list[Source]":
         """The items of a list. What is no list is none, and stays to be told."""
         if not isinstance(self.value, list):
             return []
@@ -106,9 +106,9 @@ class Source:
             return self.value
         return default
 
-    def texts(self) -> "list[str]":
+    def texts(self) -> list[str]:
         """The strings of a list."""
-        return [found for one in self.list() if (found := one.text())]
+        return [found for one in self.each() if (found := one.text())]
 
     def take(self) -> Any:
         """The whole of it is in the result."""
