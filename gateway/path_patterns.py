@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-_CHARACTERS: Final = "-a-zA-Z0-9._~%!$&'()+,;:@="
+_CHARACTERS: Final = "-a-zA-Z0-9._~%!$&'()*+,;:@="
 SEGMENT: Final = f"[{_CHARACTERS}]+"
 REST: Final = f"[{_CHARACTERS}/]*"
 _OPERATOR: Final = re.compile(r"\{[A-Za-z][A-Za-z0-9_]*(?:=([^{}]*))?\}|\*\*|\*")
