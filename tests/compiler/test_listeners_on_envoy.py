@@ -109,6 +109,16 @@ def test_without_a_server_name_there_is_the_certificate_for_all_hosts_or_none(ru
         running.handshake("edge", None, anonymous)
 
 
+def test_what_is_missing_closes_its_own_and_nothing_else(running: Running) -> None:
+    """A certificate its hosts; what clients are checked with the whole listener, for nobody comes in unchecked."""
+    codes = [(problem.code, problem.path[1]) for problem in running.gateway.compiled.problems]
+    assert codes == [("GW602", "edge"), ("GW602", "closed")]
+    with pytest.raises(httpx.TransportError):
+        running.get("edge", name="gone.example.com")
+    with pytest.raises(httpx.ConnectError):
+        running.get("closed")
+
+
 @pytest.mark.parametrize(
     ("cipher", "taken"), [("ECDHE-ECDSA-AES256-GCM-SHA384", True), ("ECDHE-ECDSA-AES128-GCM-SHA256", False)]
 )

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.model import Gateway, decode
 from tests.ads import real_envoy as real
+from tests.support import http3
 from tests.support.authority import Authority, written
 from xds_server.ads.hub import Hub
 from xds_server.ads.server import start
@@ -40,8 +41,19 @@ listeners:
         - {hosts: [node.example.com], cert_file: DIRECTORY/node.crt, key_file: DIRECTORY/node.key}
         - {hosts: [gone.example.com], cert_file: DIRECTORY/gone.crt, key_file: DIRECTORY/gone.key}
       client_validation: {mode: require, ca_secret: clients, crl_secret: revoked}
+  quic:
+    port: 8444
+    protocol: HTTPS
+    http3: true
+    access_log: none
+    tls: {certificates: [{secret: site}]}
 tiers: {free: {unlimited: true}}
 modules:
+  quic:
+    tier: free
+    listener: quic
+    authentication: none
+    routes: {a: {match: {path: {exact: /}}, respond: {status: 200, body: hello}}}
   m:
     tier: free
     listener: edge
@@ -55,7 +67,7 @@ class Plane:
 
     def __init__(self, gateway: Gateway, secrets: dict[str, Secret]) -> None:
         self.gateway, self.secrets, self.hub, self.revision = gateway, secrets, Hub(), 0
-        self.settings = Settings(listener_ports={"edge": real.free_port()})
+        self.settings = Settings(listener_ports={"edge": real.free_port(), "quic": real.free_port()})
 
     def publish(self, **secrets: Secret) -> Snapshot:
         self.secrets |= secrets
@@ -118,9 +130,12 @@ class Running:
             plane.settings.listener_ports["edge"], authority, written(directory, "client", self.client)
         )
 
-    async def counters(self, envoy: real.Envoy) -> dict[str, int]:
+    async def undisturbed(self, envoy: real.Envoy) -> None:
+        """No listener was changed, and nobody's connection is being drained."""
         stats = (await envoy.http.get(f"{envoy.admin}/stats?format=json&filter=listener_manager")).json()["stats"]
-        return {entry["name"]: entry["value"] for entry in stats if isinstance(entry.get("value"), int)}
+        counters = {entry["name"]: entry["value"] for entry in stats if isinstance(entry.get("value"), int)}
+        for name in ("listener_modified", "total_listeners_draining", "total_filter_chains_draining"):
+            assert counters[f"listener_manager.{name}"] == 0, name
 
 
 @asynccontextmanager
@@ -170,10 +185,7 @@ async def test_new_certificates_are_taken_without_a_failed_handshake(tmp_path: P
             assert snapshot.types[LISTENER].version == listeners
         assert b" 200 " in await caller.ask(*kept), "a connection from before all that"
         kept[1].close()
-        counters = await found.counters(envoy)
-        assert counters["listener_manager.listener_modified"] == 0
-        assert counters["listener_manager.total_listeners_draining"] == 0
-        assert counters["listener_manager.total_filter_chains_draining"] == 0
+        await found.undisturbed(envoy)
         with pytest.raises(OSError, match=r"(?i)reset|eof|lost"):
             await caller.call("gone.example.com")
 
@@ -197,4 +209,22 @@ async def test_a_client_is_out_as_soon_as_it_is_revoked(tmp_path: Path) -> None:
             with pytest.raises((OSError, asyncio.IncompleteReadError)):  # noqa: PT012 - until it is so
                 while True:
                     await found.caller.call()
-        assert (await found.counters(envoy))["listener_manager.listener_modified"] == 0
+        await found.undisturbed(envoy)
+
+
+async def test_http_3_has_the_new_certificate_too(tmp_path: Path) -> None:
+    """From another authority: who trusts only that one sees nothing else."""
+    async with running(tmp_path) as (found, envoy):
+        await begun(found.caller)
+        port = found.plane.settings.listener_ports["quic"]
+        assert (await http3.get(port, HOST, "/", found.authority.pem)).status == 200
+        other = Authority()
+        found.plane.publish(site=Certificate(*other.issue(HOST)))
+        async with asyncio.timeout(15):
+            while True:
+                with suppress(ConnectionError):
+                    assert (await http3.get(port, HOST, "/", other.pem)).status == 200
+                    break
+        with pytest.raises(ConnectionError):
+            await http3.get(port, HOST, "/", found.authority.pem)
+        await found.undisturbed(envoy)
