@@ -10,11 +10,13 @@ from typing import Any, Self
 
 import httpx
 import yaml
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
 from gateway.model import decode
 from gwctl.up.process import Process, free_port
 from xds_server.compiler import HmacKey, Secret, Settings, compile  # noqa: A004
 from xds_server.compiler.inline import bootstrap
+from xds_server.compiler.wire import socket_address
 from xds_server.validate import find_envoy
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -23,7 +25,10 @@ SECRETS: dict[str, Secret] = {"acme-key": HmacKey(KEY), "other-key": HmacKey(KEY
 
 
 class RunningGateway:
-    """`ports` of its listeners by name. `upstreams`: words of the document and the ports that stand for them."""
+    """`ports` of its listeners by name. `upstreams`: words of the document and the ports that stand for them.
+
+    `zone`: where its Envoy stands.
+    """
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class RunningGateway:
         secrets: Mapping[str, Secret] = SECRETS,
         decisions: tuple[tuple[str, int], ...] = (),
         ports: Mapping[str, int] | None = None,
+        zone: str | None = None,
     ) -> None:
         for word, port in upstreams.items():
             document = document.replace(word, str(port))
@@ -42,7 +48,10 @@ class RunningGateway:
         self.compiled = compile(gateway, settings, secrets, strict=True)
         admin = free_port()
         config = directory / "bootstrap.pb"
-        config.write_bytes(bootstrap(self.compiled.messages, admin=("127.0.0.1", admin)).SerializeToString())
+        started = bootstrap(self.compiled.messages, admin=("127.0.0.1", admin))
+        if zone is not None:
+            stand_in(started, zone)
+        config.write_bytes(started.SerializeToString())
         envoy = find_envoy()
         assert envoy is not None, "no Envoy is installed"
         self.log = directory / "envoy.log"
@@ -83,6 +92,16 @@ class RunningGateway:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def stand_in(started: Bootstrap, zone: str) -> None:
+    """This Envoy knows its zone: docs/language/upstreams.md has the same as YAML."""
+    local = started.static_resources.clusters.add(name="local")
+    group = local.load_assignment.endpoints.add()
+    local.load_assignment.cluster_name = "local"
+    group.locality.zone = started.node.locality.zone = zone
+    group.lb_endpoints.add().endpoint.address.CopyFrom(socket_address("127.0.0.1", 1))
+    started.cluster_manager.local_cluster_name = "local"
 
 
 def ready(admin: int) -> bool:

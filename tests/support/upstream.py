@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes
     server: "Upstream"
 
     def handle_one_request(self) -> None:
@@ -37,6 +38,7 @@ class _Echo(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.send_header("x-powered-by", "test")
+        self.send_header("x-port", str(self.server.port))
         self.end_headers()
         self.wfile.write(body)
 
