@@ -28,6 +28,8 @@ _EXPECTED: Final = {
 _PATTERNS: Final = (
     (r"^[a-z0-9]([a-z0-9_-]", "must be a name: lower-case letters, digits, `-` and `_`, at most 63 characters"),
     (r"^(\*|(\*\.)?", "must be a host: `api.example.com`, `*.example.com` or `*`, in lower case and without a port"),
+    (r"^[A-Za-z0-9!#$%&'*+.^_", "must be the name of a cookie: letters, digits, `-`, `_` and `.`"),
+    (r"^[A-Za-z_][A-Za-z0-9_]*(", "must be the full name of a gRPC service, such as shop.v1.Orders"),
     (r"^[A-Za-z0-9!#", "must be a header name: letters, digits and `-`, no underscore"),
     (r"^[\t\x20", "must be a header value: one line of printable characters"),
     (r"^[A-Z][A-Z-]", "must be an HTTP method in upper case, such as GET"),

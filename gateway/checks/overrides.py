@@ -71,6 +71,7 @@ FORBIDDEN: Final = {
     ),
     "http_connection_manager": frozenset(
         {"http_filters", "rds", "route_config", "scoped_routes", "upgrade_configs", "internal_address_config"}
+        | {"early_header_mutation_extensions"}  # by which routes are found
         | {"original_ip_detection_extensions", "typed_header_validation_config"}
     ),
 }

@@ -26,6 +26,7 @@ from xds_server.compiler.errors import CompileError
 from xds_server.compiler.wire import pack
 
 REFUSED: Final = "GW605"
+ANY: Final = "google.protobuf.Any"
 _MESSAGES: Final = {
     "envoy.config.route.v3.Route": "route",
     "envoy.config.cluster.v3.Cluster": "cluster",
@@ -93,28 +94,35 @@ Fault = tuple[tuple[str | int, ...], str]
 
 def faults(descriptor: Descriptor, value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
     """The fields that a message does not have, with their places. Envoy's own names only, no camelCase."""
+    if descriptor.full_name.startswith("google.protobuf.") and descriptor.full_name != ANY:
+        return  # JSON writes these in its own way, which protobuf's parser judges
     if not isinstance(value, Mapping):
-        return
-    if descriptor.full_name == "google.protobuf.Any":
+        yield path, f"a mapping is needed here, as {descriptor.name} is one"
+    elif descriptor.full_name == ANY:
         yield from _of_any(value, path)
-    elif not descriptor.full_name.startswith("google.protobuf."):
+    else:
         for name, inner in value.items():
-            field = descriptor.fields_by_name.get(name)
-            if field is None:
-                hint = did_you_mean(name, descriptor.fields_by_name)
-                yield (*path, name), f"{descriptor.name} has no field {name!r}" + (f": {hint}" if hint else "")
-            elif field.message_type is not None:
-                yield from _of_field(field, inner, (*path, name))
+            yield from _of_field(descriptor, name, inner, (*path, name))
 
 
-def _of_field(field: Descriptor, value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+def _of_field(descriptor: Descriptor, name: str, value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    field = descriptor.fields_by_name.get(name)
+    if field is None:
+        hint = did_you_mean(name, descriptor.fields_by_name)
+        yield path, f"{descriptor.name} has no field {name!r}" + (f": {hint}" if hint else "")
+    elif value is None:
+        yield path, "there is no value here: leave the field out"  # protobuf would take away what was compiled
+    elif field.message_type is not None:
+        yield from _of_messages(field, value, path)
+
+
+def _of_messages(field: Descriptor, value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
     inner = field.message_type
     if inner.GetOptions().map_entry:
         inner = inner.fields_by_name["value"].message_type
-        if inner is not None and isinstance(value, Mapping):
-            for key, one in value.items():
-                yield from faults(inner, one, (*path, key))
-    elif isinstance(value, list):
+        for key, one in value.items() if inner is not None and isinstance(value, Mapping) else ():
+            yield from faults(inner, one, (*path, key))
+    elif isinstance(value, list) and field.is_repeated:
         for index, one in enumerate(value):
             yield from faults(inner, one, (*path, index))
     else:
