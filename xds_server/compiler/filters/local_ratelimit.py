@@ -142,12 +142,25 @@ def counted(counter: Counter) -> LocalRateLimitDescriptor:
 
 
 def all_counters(context: Context) -> Iterator[Counter]:
+    """Those of all routes, with few looked at twice: most routes inherit what their module says."""
+    seen: set[object] = set()
     for route in context.routes:
-        if any(limit.mode == "local" for limit in route.rate_limits):
-            try:
-                yield from counters(RouteSpec(identify(context, route), route))
-            except CompileError:
-                continue  # the route is closed, and the problem is reported there
+        if not route.rate_limits:
+            continue
+        key = (route.module, id(route.authentication), *map(id, route.rate_limits))
+        if key not in seen:
+            seen.add(key)
+            yield from counters_of(context, route)
+
+
+def counters_of(context: Context, route: ResolvedRoute) -> tuple[Counter, ...]:
+    """None for a closed route; its problem is reported with it."""
+    if not limits.local_limits(route):
+        return ()
+    try:
+        return tuple(counters(RouteSpec(identify(context, route), route)))
+    except CompileError:
+        return ()
 
 
 def retry_after(context: Context, listener: Listener) -> HttpFilter | None:
