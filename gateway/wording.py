@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from gateway.problems import Path, Problem, dotted
-from gateway.words import closest, did_you_mean, fields_at, owners_of, planned, planned_value, unsafe
+from gateway.words import closest, did_you_mean, fields_at, owners_of, planned, unsafe
 
 UNION_OF_SCALARS: Final = ("constrained-str", "str", "bool", "int")
 """Tags of union members that are scalars."""
@@ -134,8 +134,6 @@ def _bad_literal(finding: Finding) -> Problem:
 
 
 def _not_among(finding: Finding, path: Path, value: Any, expected: str) -> Problem:
-    if planned_value(path, value):
-        return Problem("GW110", path, f"'{value}' for {dotted(path)} is not supported yet", f"use {expected}")
     known = re.findall(r"'([^']*)'", expected)
     help_ = did_you_mean(value, known) if isinstance(value, str) else ""
     if not help_ and str(value) in known:

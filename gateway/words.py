@@ -31,9 +31,6 @@ UNSAFE: Final = {
 }
 """Words that this language will never have, by model: the code, the reason and what to write instead."""
 
-PLANNED_VALUES: Final[dict[str, set[str]]] = {}
-"""The same for values of a field."""
-
 
 def planned(parent: Path, word: str) -> bool:
     """Whether the word will be a field there."""
@@ -43,10 +40,6 @@ def planned(parent: Path, word: str) -> bool:
 def unsafe(parent: Path, word: str) -> tuple[str, str, str] | None:
     """Why the word will never be a field there: code, reason and help."""
     return next((why for model in models_at(parent) if (why := UNSAFE.get((model.__name__, word)))), None)
-
-
-def planned_value(path: Path, value: Any) -> bool:
-    return bool(path) and isinstance(value, str) and value in PLANNED_VALUES.get(str(path[-1]), ())
 
 
 def fields_at(path: Path) -> tuple[str, ...]:

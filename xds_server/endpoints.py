@@ -42,7 +42,7 @@ class Services:
     def problems(self, gateway: Gateway) -> tuple[Problem, ...]:
         """The faults of services that the gateway uses, as warnings at its upstreams."""
         return tuple(
-            Problem("GW379", ("upstreams", name, "service"), self._told(spec.service), severity="warning")
+            Problem("GW608", ("upstreams", name, "service"), self._told(spec.service), severity="warning")
             for name, spec in gateway.upstreams.items()
             if isinstance(spec, EdsUpstream) and spec.service in self.faults
         )

@@ -79,7 +79,7 @@ def _load_balancing(spec: LoadBalancing, path: Path) -> Iterator[Problem]:
 
 def _zones(upstream: Upstream, path: Path) -> Iterator[Problem]:
     """Of a service nobody knows the zones here; what DNS finds never has one."""
-    if not upstream.load_balancing.zone_aware:
+    if not upstream.load_balancing.zone_aware or upstream.load_balancing.hashes:
         return
     static = isinstance(upstream, StaticUpstream)
     without = isinstance(upstream, StaticUpstream) and not any(one.zone for one in upstream.endpoints)

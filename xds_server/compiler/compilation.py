@@ -112,4 +112,4 @@ def warn_of_unknown_services(context: Context, findings: Findings) -> None:
     for name, spec in context.gateway.upstreams.items():
         if isinstance(spec, EdsUpstream) and context.endpoints is not None and spec.service not in context.endpoints:
             message = f"nobody has told the endpoints of the service '{spec.service}': every request gets 503"
-            findings.warn("GW378", ("upstreams", name, "service"), message, "put them into the endpoints directory")
+            findings.warn("GW607", ("upstreams", name, "service"), message, "put them into the endpoints directory")
