@@ -67,12 +67,14 @@ FORBIDDEN: Final = {
     "cluster": frozenset({"name", "type", "cluster_type", "eds_cluster_config", "load_assignment"}),
     "listener": frozenset(
         {"name", "address", "additional_addresses", "filter_chains", "default_filter_chain", "filter_chain_matcher"}
-        | {"internal_listener", "api_listener", "use_original_dst"}
+        | {"internal_listener", "api_listener", "use_original_dst", "udp_listener_config"}
     ),
     "http_connection_manager": frozenset(
         {"http_filters", "rds", "route_config", "scoped_routes", "upgrade_configs", "internal_address_config"}
         | {"early_header_mutation_extensions"}  # by which routes are found
-        | {"original_ip_detection_extensions", "typed_header_validation_config"}
+        | {"original_ip_detection_extensions", "typed_header_validation_config", "early_header_mutation_extensions"}
+        | {"codec_type", "forward_client_cert_details", "forward_client_cert_matcher"}
+        | {"set_current_client_cert_details"}
     ),
 }
 """What no override may touch: names, where traffic comes from and goes to, and the chain that decides who may call."""

@@ -19,6 +19,7 @@ from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDo
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from google.protobuf.message import Message
 
+from gateway.checks.overrides import FORBIDDEN
 from xds_server.compiler.tables.reading import routes_of
 from xds_server.compiler.wire import pack
 
@@ -197,3 +198,11 @@ def test_tables() -> None:
     assert len(said(table)) == 2
     others = [m for m in messages if not isinstance(m, RouteConfiguration)]
     assert any("clients may write" in text for text in missing_removals([*others, table]))
+
+
+@pytest.mark.parametrize(
+    "field", ["early_header_mutation_extensions", "forward_client_cert_details", "set_current_client_cert_details"]
+)
+def test_no_raw_override_reaches_what_callers_are_told_apart_by(field: str) -> None:
+    """A list is replaced by an override: then clients could write the headers that the listener finds its routes by."""
+    assert field in FORBIDDEN["http_connection_manager"]

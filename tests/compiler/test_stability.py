@@ -22,14 +22,25 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_chain_is_in_this_order() -> None:
     assert [stage.name for stage in chain.STAGES] == [
+        "tollhouse/transport_headers",
         "tollhouse/strict_paths",
         "tollhouse/known_scope",
         "tollhouse/identity_headers",
         "envoy.filters.http.cors",
+        "envoy.filters.http.csrf",
+        "envoy.filters.http.grpc_web",
         "tollhouse/jwt_authn",
         "tollhouse/ext_authz",
         "envoy.filters.http.rbac",
+        "tollhouse/retry_after",
+        "tollhouse/local_ratelimit",
         "envoy.filters.http.ratelimit",
+        "envoy.filters.http.fault",
+        "envoy.filters.http.stateful_session",
+        "envoy.filters.http.buffer",
+        "tollhouse/bandwidth_request",
+        "tollhouse/bandwidth_response",
+        "tollhouse/compression",
         "envoy.filters.http.router",
     ]
     assert all(stage.reason for stage in chain.STAGES)
