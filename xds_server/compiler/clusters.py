@@ -6,6 +6,8 @@ from typing import Final
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2
+from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy.type.v3.percent_pb2 import Percent
 
@@ -16,14 +18,15 @@ from xds_server.compiler.context import Context
 from xds_server.compiler.endpoints import assignment, is_address
 from xds_server.compiler.wire import ads, duration, pack
 
+DNS: Final = "envoy.clusters.dns"
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NO_PANIC: Final = Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=0))
 FAMILIES: Final = {
-    "auto": Cluster.AUTO,
-    "v4_only": Cluster.V4_ONLY,
-    "v6_only": Cluster.V6_ONLY,
-    "v4_preferred": Cluster.V4_PREFERRED,
-    "all": Cluster.ALL,
+    "auto": dns_pb2.AUTO,
+    "v4_only": dns_pb2.V4_ONLY,
+    "v6_only": dns_pb2.V6_ONLY,
+    "v4_preferred": dns_pb2.V4_PREFERRED,
+    "all": dns_pb2.ALL,
 }
 
 Messages = Iterator[Cluster | ClusterLoadAssignment]
@@ -96,9 +99,9 @@ def by_eds(cluster: Cluster, endpoints: Sequence[model.Endpoint]) -> Messages:
 
 
 def by_dns(cluster: Cluster, endpoints: Sequence[model.Endpoint], dns: model.Dns) -> Cluster:
-    cluster.type = Cluster.STRICT_DNS
-    cluster.dns_lookup_family = FAMILIES[dns.family]
-    cluster.dns_refresh_rate.CopyFrom(duration(max(1_000, dns.refresh)))
+    """Every address of a name is an endpoint (Envoy's fields of the Cluster itself for this are deprecated)."""
+    found = DnsCluster(dns_refresh_rate=duration(max(1_000, dns.refresh)), dns_lookup_family=FAMILIES[dns.family])
+    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name=DNS, typed_config=pack(found)))
     cluster.load_assignment.CopyFrom(assignment(cluster.name, endpoints))
     return cluster
 
