@@ -30,7 +30,8 @@ class _Echo(BaseHTTPRequestHandler):
         query = {k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()}
         self.rfile.read(int(self.headers.get("content-length", 0)))
         time.sleep(float(query.get("delay", 0)))
-        status = int(query.get("status", self.server.status))
+        asked = query.get("status", "")
+        status = int(asked) if asked.isdigit() else self.server.status
         seen = {"method": self.command, "path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}
         self.server.seen.append(seen)
         body = b"" if self.command == "HEAD" else json.dumps(seen).encode()
