@@ -13,8 +13,27 @@ from gateway.words import PLANNED
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGE: Final = "\n".join(page.read_text() for page in (DOCS / "language.md", *sorted(DOCS.glob("language/*.md"))))
-BLOCKS: Final = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+YAML: Final = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+BLOCKS: Final = YAML.findall((DOCS / "language.md").read_text())
+EXAMPLES: Final = {
+    f"{page.stem}-{number}": block
+    for page in sorted(DOCS.glob("language/*.md"))
+    for number, block in enumerate(YAML.findall(page.read_text()))
+}
+"""Of the pages below: gateways of their own, or more files of the one on this page."""
 CODE: Final = re.compile(r"`([^`\n]+)`")
+
+
+SHOP: Final = [
+    (f"{number}.yaml", block if block.startswith("version") else f"version: 1\nowner: shop\n{block}")
+    for number, block in enumerate(BLOCKS)
+]
+
+
+def told(files: list[tuple[str, str]]) -> str:
+    """The problems of these files as one gateway; that a rollout is not carried out yet is none."""
+    loaded = read.load(files)
+    return render.text([problem for problem in loaded.problems if problem.code != "GW263"], loaded.where)
 
 
 def words_of_the_page() -> set[str]:
@@ -28,13 +47,14 @@ def models() -> list[type[BaseModel]]:
 
 def test_the_examples_are_one_gateway_without_problems() -> None:
     assert len(BLOCKS) > 8
-    files = [
-        (f"{n}.yaml", block if block.startswith("version") else f"version: 1\nowner: shop\n{block}")
-        for n, block in enumerate(BLOCKS)
-    ]
-    loaded = read.load(files)
-    assert render.text(loaded.problems, loaded.where) == ""
-    assert loaded.gateway is not None
+    assert told(SHOP) == ""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_gateway_without_problems(name: str) -> None:
+    alone = told([("example.yaml", EXAMPLES[name])])
+    page = [(f"{one}.yaml", block) for one, block in EXAMPLES.items() if one.split("-")[0] == name.split("-")[0]]
+    assert not alone or told([*SHOP, *page]) == "", alone
 
 
 @pytest.mark.parametrize("one", models(), ids=lambda one: one.__name__)
