@@ -56,6 +56,15 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "a route less": lambda d: d["modules"]["m"]["routes"].pop("tokens"),
     "a route's CORS": lambda d: route(d).update(cors={"allow_origins": ["*"]}),
     "a route's limits": lambda d: route(d).update(rate_limits=[{"limit": "1/second"}]),
+    "a route's local limits": lambda d: route(d).update(rate_limits=[{"limit": "1/second", "mode": "local"}]),
+    "what routes turn on": lambda d: d.update(
+        defaults={
+            "csrf": {},
+            "compression": {"types": ["br"]},
+            "grpc_web": True,
+            "bandwidth_limit": {"request": "1KiB/s"},
+        }
+    ),
     "a route opened": lambda d: route(d).update(authentication="none"),
     "a module less": lambda d: d["modules"].pop("gold"),
     "all modules": lambda d: d["modules"].clear(),
