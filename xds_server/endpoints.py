@@ -72,7 +72,7 @@ class EndpointStore:
         for name, path in files.items():
             try:
                 good[name] = parse(path.name, _content(path))
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 faults[name] = str(error)
                 log.warning("endpoints_unusable", service=name, reason=str(error))
         self._good = good
