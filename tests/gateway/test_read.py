@@ -96,7 +96,9 @@ def test_a_good_document_has_no_problems_and_becomes_a_gateway() -> None:
 def test_files_are_one_gateway_whatever_their_order() -> None:
     whole = yaml.safe_load(GOOD)
     parts = [
-        (f"{kind}.yaml", yaml.safe_dump({"version": 1, kind: whole[kind]}, sort_keys=False)) for kind in document.KINDS
+        (f"{kind}.yaml", yaml.safe_dump({"version": 1, kind: whole[kind]}, sort_keys=False))
+        for kind in document.KINDS
+        if kind in whole
     ]
     forward, backward = read.load(parts), read.load(parts[::-1])
     assert forward.problems == backward.problems == ()
