@@ -15,6 +15,7 @@ from gateway.problems import Path
 MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
+    "Gateway": {"oidc"},
     "Defaults": {"cache"},
     "Module": {"cache"},
     "Route": {"cache"},

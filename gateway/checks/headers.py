@@ -33,6 +33,8 @@ def problems(scope: Scope) -> Iterator[Problem]:
             place = (*route.path, "backends", index)
             yield from _edits(backend.request_headers or NO_EDITS, (*place, "request_headers"), identity)
             yield from _edits(backend.response_headers or NO_EDITS, (*place, "response_headers"), frozenset())
+    if scope.gateway.floor.response_headers is not None:
+        yield from _edits(scope.gateway.floor.response_headers, ("floor", "response_headers"), frozenset())
     for name, provider in scope.gateway.jwt_providers.items():
         yield from _claims(provider, ("jwt_providers", name))
     for name, keys in scope.gateway.api_keys.items():

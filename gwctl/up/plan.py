@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from gateway.model import DnsUpstream, EdsUpstream, Gateway, Upstream
+from gateway.model import AnyOf, DnsUpstream, EdsUpstream, Gateway, Upstream
 from gateway.resolve import ResolvedRoute, resolve
 from gateway.secrets import referenced
 from gwctl.up.ports import Ports, is_free
@@ -110,8 +110,8 @@ def sample(gateway: Gateway) -> Sample | None:
 def _showable(route: ResolvedRoute) -> bool:
     match = route.match
     plain = not match.headers and not match.query and (not match.methods or "GET" in match.methods)
-    open_to_all = route.authentication == "none" or route.authorization
-    return plain and not open_to_all and route.route.backends is not None and _path(route) is not None
+    shown_by_one = isinstance(route.authentication, AnyOf) and not route.authorization
+    return plain and shown_by_one and route.route.backends is not None and _path(route) is not None
 
 
 def _sample(gateway: Gateway, route: ResolvedRoute) -> Sample:
