@@ -27,7 +27,7 @@ SAMPLES: Final = (
 )
 """Strings for examples: the first that a field's pattern allows is shown."""
 
-NAMED: Final = {"address": "10.0.1.10", "port": 8080, "status": 200, "issuer": "https://id.example.com/", "version": 1}
+NAMED: Final = {"address": "10.0.1.10", "port": 8080, "issuer": "https://id.example.com/", "version": 1}
 """The same for fields that are known by their name."""
 
 
@@ -173,7 +173,7 @@ def _example_object(one: Json) -> Json:
     if not properties:
         inner = one.get("additionalProperties")
         key = _matching(one.get("propertyNames", {}).get("pattern", ""))
-        return {key: example(inner)} if isinstance(inner, dict) else {}
+        return {key: example(inner) if isinstance(inner, dict) else SAMPLES[0]} if inner is not False else {}
     chosen = list(one.get("required", ()))
     chosen += one["oneOf"][0]["required"] if "oneOf" in one else []
     if not chosen:

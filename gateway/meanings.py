@@ -177,6 +177,19 @@ MEANINGS: Final = {
     "DnsUpstream.dns": "How the name is looked up.",
     "Dns.refresh": "How often.",
     "Dns.family": "IPv4 or IPv6.",
+    "Policies.grpc_web": "Whether browsers may call gRPC upstreams by gRPC-Web.",
+    "FaultDelay.fixed_delay": "How long a request is held.",
+    "FaultDelay.percentage": "The share of the requests that are.",
+    "FloorTimeouts.request": "The longest that a route may give a request.",
+    "FloorTls.min_version": "The oldest TLS version that a listener may accept.",
+    "Listener.http3": "Whether callers may speak HTTP/3, over UDP on the same port.",
+    "Listener.escaped_slashes": "What becomes of a request whose path has an escaped slash (`%2F`).",
+    "Listener.route_table": "How Envoy finds a route: by a tree, or one after the other.",
+    "Listener.route_scopes": "What routes are sent and looked up by: one table, or one for each host or first segment.",
+    "Retry.per_try_idle_timeout": "How long one try may be without a byte.",
+    "Retry.avoid_previous_hosts": "Whether another try goes to another endpoint.",
+    "Rollout.on_halt": "What happens when a rollout is halted.",
+    "Timeouts.stream": "For a whole request and its answer, however long bytes keep coming.",
 }
 
 _MENTIONED: Final = r"(?:^|[\s(])`{name}`: (.+?)(?=(?:[.;]\s+`[a-z_0-9]+`:)|\n\n|\Z)"

@@ -57,11 +57,11 @@ def order_of(models: Sequence[type[BaseModel]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sorted(every, key=lambda name: (name not in ("name", "type"), name in shared))))
 
 
-def alternatives(model: type[BaseModel]) -> tuple[str, ...]:
-    """The fields of which exactly one must be written; empty for a model without such a rule."""
+def alternatives(model: type[BaseModel]) -> tuple[tuple[str, ...], ...]:
+    """The fields of which exactly one (or one group) must be written; empty for a model without such a rule."""
     if issubclass(model, OneOf):
         chosen = model._alternatives()
-        return tuple(field.alias or name for name, field in model.model_fields.items() if name in chosen)
+        return tuple((field.alias or name,) for name, field in model.model_fields.items() if name in chosen)
     return _said_of_an_empty_one(model)
 
 
@@ -94,7 +94,7 @@ class _Generator(GenerateJsonSchema):
         }
         chosen = alternatives(model)
         if chosen:
-            made["oneOf"] = [{"required": [name]} for name in chosen]
+            made["oneOf"] = [_only(one, chosen) for one in chosen]
         return made
 
     def _with_field(self, model: type[BaseModel], name: str, field: FieldInfo, made: Json) -> Json:
@@ -139,16 +139,25 @@ def _closed_names(made: Json) -> Json:
     return rest | {"propertyNames": names, "additionalProperties": value}
 
 
-def _said_of_an_empty_one(model: type[BaseModel]) -> tuple[str, ...]:
+def _only(one: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> Json:
+    """That one of the groups is written; where groups have several fields, that no part of another one is."""
+    if all(len(group) == 1 for group in groups):
+        return {"required": list(one)}
+    others = [name for group in groups if group != one for name in group]
+    return {"required": list(one), "not": {"anyOf": [{"required": [name]} for name in others]}}
+
+
+def _said_of_an_empty_one(model: type[BaseModel]) -> tuple[tuple[str, ...], ...]:
     empty = model.model_construct(_fields_set=set())
     for decorator in model.__pydantic_decorators__.model_validators.values():
         try:
             getattr(empty, decorator.cls_var_name)()
         except ValueError as error:
             said = _EXACTLY_ONE.search(str(error))
-            words = re.findall(r"[a-z_0-9]+", said[1]) if said else ()
             known = [field.alias or name for name, field in model.model_fields.items()]
-            return tuple(name for name in known if name in words)
+            groups = [re.findall(r"[a-z_0-9]+", one) for one in re.split(r",| or ", said[1])] if said else ()
+            found = (tuple(name for name in known if name in group) for group in groups)
+            return tuple(dict.fromkeys(group for group in found if group))
         except (AttributeError, TypeError):  # it looks at a required field, so it is about something else
             continue
     return ()

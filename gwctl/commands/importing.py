@@ -53,9 +53,25 @@ def _command(kind: str, what: str) -> click.Command:
         tell(made.losses, kind, losses)
         if strict and made.losses:
             ctx.exit(Exit.INVALID)
-        put(text_of(made.document, path, kind), out, force=force)
+        text = text_of(made.document, path, kind)
+        put(text, out, force=force)
+        if not valid(text):
+            ctx.exit(Exit.INVALID)
 
     return command
+
+
+def valid(text: str) -> bool:
+    """Whether what was made is a gateway; if not, what is wrong with it is told."""
+    from gateway.read import load
+    from gwctl.files import File
+    from gwctl.problems import show
+
+    loaded = load([("<result>", text)])
+    if loaded.gateway is None:
+        show((one for one in loaded.problems if one.severity == "error"), [File("<result>", text)])
+        say("the result is not valid yet")
+    return loaded.gateway is not None
 
 
 def converted(kind: str, path: Path) -> "Converted":

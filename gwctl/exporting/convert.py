@@ -8,7 +8,7 @@ from typing import Any, Final
 import yaml
 
 from gwctl.exporting import gateway_api, openapi
-from gwctl.importing.source import Loss, Source, leaves
+from gwctl.importing.source import COVERING, Loss, Source, leaves
 
 _CONVERTERS: Final[dict[str, Callable[[Source], list[dict[str, Any]]]]] = {
     "openapi": openapi.convert,
@@ -31,7 +31,7 @@ def convert(kind: str, document: dict[str, Any]) -> Exported:
     source = Source.of(json.loads(json.dumps(document)))
     made = run(source)
     losses = tuple(source.ledger.losses())
-    told = source.ledger.taken | {loss.path for loss in losses}
+    told = source.ledger.taken | {loss.path for loss in losses if loss.kind in COVERING}
     forgotten = tuple(p for p in leaves(source.value) if not any(p[:n] in told for n in range(len(p) + 1)))
     text = yaml.dump_all(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return Exported(text, losses, forgotten)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from gwctl.importing.source import Loss, Source, leaves
+from gwctl.importing.source import COVERING, Loss, Source, leaves
 
 FORMATS: Final = {
     "openapi": "OpenAPI 3.0 or 3.1",
@@ -33,7 +33,7 @@ class Converted:
     @property
     def forgotten(self) -> list[tuple[str | int, ...]]:
         """Leaves that are neither in the document nor among the losses. It is empty; a test holds us to it."""
-        told = self.taken | {loss.path for loss in self.losses}
+        told = self.taken | {loss.path for loss in self.losses if loss.kind in COVERING}
         return [leaf for leaf in leaves(self.source) if not any(leaf[:n] in told for n in range(len(leaf) + 1))]
 
 

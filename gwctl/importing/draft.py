@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from gateway.document import KINDS
 from gateway.words import fields_at, planned
@@ -164,6 +165,16 @@ def tls_to(host: str) -> Json:
     if has("ca", "upstreams", "*", "tls"):
         return {"sni": host, "ca": "system"}
     return {"sni": host, "ca_secret": "system-ca"}
+
+
+def url_parts(text: str) -> tuple[str, int, bool, str]:
+    """Host ("" if there is none), port, whether it is https, and path. Never raises."""
+    try:
+        url = urlsplit(text)
+        secure = url.scheme in ("https", "grpcs")
+        return (url.hostname or "").lower(), url.port or (443 if secure else 80), secure, url.path
+    except ValueError:
+        return "", 80, False, ""
 
 
 def milliseconds(value: int) -> str:

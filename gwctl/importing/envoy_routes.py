@@ -201,7 +201,7 @@ def _targets(action: Source, backends: Mapping[str, list[Json]]) -> list[Json]:
 
 
 def _of_cluster(name: Source, backends: Mapping[str, list[Json]]) -> list[Json]:
-    if name.value not in backends:
+    if str(name.value) not in backends:
         name.lose(f"the cluster {name.value} was not converted: the route refuses everybody")
         raise _Closed(f"the cluster {name.value} could not be converted")
     name.take()
@@ -264,13 +264,13 @@ def _mirror(policies: Source, backends: Mapping[str, list[Json]]) -> Json:
     for other in rest:
         other.lose("one mirror is all that a route has")
     name = first["cluster"]
-    if not name or name.value not in backends:
+    if not name or str(name.value) not in backends:
         name.lose("the cluster was not converted")
         return {}
     name.take()
     share = first.at("runtime_fraction", "default_value")
     number = share["numerator"].number()
-    scale = {"HUNDRED": 1, "TEN_THOUSAND": 100, "MILLION": 10_000}[share["denominator"].text("HUNDRED")]
+    scale = {"TEN_THOUSAND": 100, "MILLION": 10_000}.get(share["denominator"].text("HUNDRED"), 1)
     percent = {} if number is None else {"percent": f"{number / scale:g}%"}
     return {"upstream": backends[str(name.value)][0]["upstream"], **percent}
 
@@ -309,6 +309,8 @@ def _added(entries: Sequence[Source]) -> Json:
     made: dict[str, Any] = {}
     for entry in entries:
         action = entry["append_action"].text("APPEND_IF_EXISTS_OR_ADD")
+        if action == "ADD_IF_ABSENT":
+            entry["append_action"].change("it is set even if it is there")
         append = entry["append"].flag(default=action == "APPEND_IF_EXISTS_OR_ADD")
         name, value = entry.at("header", "key").text().lower(), entry.at("header", "value").text()
         if "%" in value:

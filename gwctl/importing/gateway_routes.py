@@ -67,8 +67,8 @@ def _values(entries: Source, *, lower: bool) -> Json:
     made: Json = {}
     for entry in entries.each():
         name, kind, value = entry["name"].text(), entry["type"].text("Exact"), entry["value"].text()
-        if kind == "RegularExpression" and re2_problem(value):
-            raise LeftOut("a value that must match what RE2 does not know")
+        if kind not in ("Exact", "RegularExpression") or (kind != "Exact" and re2_problem(value)):
+            raise LeftOut("a value that cannot be matched like that")
         made[name.lower() if lower else name] = {"exact": value} if kind == "Exact" else {"regex": value}
     return made
 

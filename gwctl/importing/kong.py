@@ -6,9 +6,8 @@ Kong's plugins apply to everything, a service or a route, the nearest one of a n
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from gwctl.importing.draft import Draft, Json, Place, add_route, closed, has, milliseconds, tls_to
+from gwctl.importing.draft import Draft, Json, Place, add_route, closed, has, milliseconds, tls_to, url_parts
 from gwctl.importing.kong_plugins import Closed, Plugins, apply_plugin
 from gwctl.importing.patterns import full_match, re2_problem
 from gwctl.importing.source import Source
@@ -111,14 +110,16 @@ def _refers(reference: Source, name: str) -> bool:
 
 
 def _url(service: Source) -> Json:
-    url = urlsplit(service["url"].text())
-    protocol = service["protocol"].text(url.scheme or "http")
+    written = service["url"].text()
+    host, port, _, path = url_parts(written)
+    protocol = service["protocol"].text(written.partition("://")[0] or "http")
     secure = protocol in ("https", "grpcs")
+    usual = port if written else 443 if secure else 80
     return {
         "protocol": protocol,
-        "host": service["host"].text(url.hostname or ""),
-        "port": service["port"].number() or url.port or (443 if secure else 80),
-        "path": service["path"].text(url.path).rstrip("/"),
+        "host": service["host"].text(host),
+        "port": service["port"].number() or usual,
+        "path": service["path"].text(path).rstrip("/"),
         "secure": secure,
     }
 

@@ -2,9 +2,8 @@
 
 import re
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from gwctl.importing.draft import ANYWHERE, Draft, Json, add_route, closed, has, tls_to
+from gwctl.importing.draft import ANYWHERE, Draft, Json, add_route, closed, has, tls_to, url_parts
 from gwctl.importing.source import Source
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -44,14 +43,12 @@ def _server(draft: Draft, title: str, servers: Source) -> tuple[str, str]:
     url = _VARIABLE.sub(lambda found: first.at("variables", found[1], "default").text(found[1]), written)
     first["variables"].rest("the server's URL has the default value")
     first["description"].rest(FOR_PEOPLE)
-    parts = urlsplit(url)
-    base = parts.path.rstrip("/")
-    if not parts.hostname:
+    host, port, secure, path = url_parts(url)
+    base = path.rstrip("/")
+    if not host:
         first["url"].need(f"no host is named: the upstream is {ANYWHERE}:8081 until you say which")
         return draft.upstream(title, ANYWHERE, 8081), base
-    secure = parts.scheme == "https"
-    more = {"tls": tls_to(parts.hostname)} if secure else {}
-    return draft.upstream(parts.hostname, parts.hostname, parts.port or (443 if secure else 80), more), base
+    return draft.upstream(host, host, port, {"tls": tls_to(host)} if secure else {}), base
 
 
 # ---------------------------------------------------------------------------------------------------------- operations
@@ -125,7 +122,7 @@ def _scheme(draft: Draft, name: str, scheme: Source) -> str | None:
     if kind == "apiKey":
         return _api_key(draft, name, scheme)
     if (kind, how) == ("http", "basic") and has("users_secret", "basic_auth", "*"):
-        scheme.need(f"put the users into the secret {name}")
+        scheme["type"].need(f"put the users into the secret {name}")
         secret = draft.name("basic_auth", name)
         return draft.add("basic_auth", name, {"users_secret": secret})
     if (kind, how) == ("http", "bearer") or kind in ("oauth2", "openIdConnect"):
@@ -140,7 +137,7 @@ def _api_key(draft: Draft, name: str, scheme: Source) -> str | None:
     if word is None or not has(word, "api_keys", "*", "from"):
         scheme.lose(f"an API key in the {where or 'request'} cannot be said")
         return None
-    scheme.need("create the keys with `gwctl keys create`")
+    scheme["type"].need("create the keys with `gwctl keys create`")
     body: Any = [parameter.lower()] if word == "headers" else [parameter]
     return draft.add("api_keys", name, {"from": {word: body}})
 
@@ -149,7 +146,7 @@ def _jwt(draft: Draft, name: str, scheme: Source) -> str:
     url = scheme["openIdConnectUrl"].text()
     issuer = url.removesuffix("/.well-known/openid-configuration") or "https://issuer.example/"
     secret = draft.name("jwt_providers", name)
-    scheme.need("fill in the provider's issuer, audiences and jwks: the document does not say them")
+    scheme["type"].need("fill in the provider's issuer, audiences and jwks: the document does not say them")
     body = {"issuer": issuer, "audiences": [secret], "jwks": {"hs256": {"secret": secret}}}
     return draft.add("jwt_providers", name, body)
 

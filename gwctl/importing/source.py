@@ -12,6 +12,8 @@ UNKNOWN: Final = "this import does not know it"
 
 Path = tuple[str | int, ...]
 Kind = Literal["lost", "changed", "value"]
+COVERING: Final = ("lost", "value")
+"""The kinds that speak for everything below their place."""
 
 
 class Loss(NamedTuple):
@@ -32,14 +34,43 @@ class Ledger:
 
     root: Any
     taken: set[Path] = field(default_factory=set)
-    told: list[Loss] = field(default_factory=list)
+    told: dict[Loss, None] = field(default_factory=dict)
+    _closed: set[Path] = field(default_factory=set)
+    _above: set[Path] = field(default_factory=set)
+
+    def take(self, path: Path) -> None:
+        self.taken.add(path)
+        self._close(path)
+
+    def tell(self, loss: Loss) -> None:
+        self.told[loss] = None
+        if loss.kind in COVERING:
+            self._close(loss.path)
+
+    def unseen(self, path: Path, value: Any) -> Iterator[Path]:
+        """The highest places there under which nothing was taken or told."""
+        if path in self._closed:
+            return
+        inside = list(_inside(path, value))
+        if path not in self._above or not inside:
+            yield path
+            return
+        for one, below in inside:
+            yield from self.unseen(one, below)
+
+    def within_closed(self, path: Path) -> bool:
+        return any(path[:length] in self._closed for length in range(len(path) + 1))
 
     def losses(self) -> list[Loss]:
         """All of them, in the order of the document: what was told, and every place where nobody looked."""
-        covered = {loss.path for loss in self.told if loss.kind == "lost"}
-        unseen = [Loss("lost", path, UNKNOWN) for path in _unseen((), self.root, self.taken, covered)]
+        for path in list(self.unseen((), self.root)):
+            self.tell(Loss("lost", path, UNKNOWN))
         order = {path: at for at, path in enumerate(_places((), self.root))}
-        return sorted(dict.fromkeys([*self.told, *unseen]), key=lambda loss: order.get(loss.path, -1))
+        return sorted(self.told, key=lambda loss: order.get(loss.path, -1))
+
+    def _close(self, path: Path) -> None:
+        self._closed.add(path)
+        self._above.update(path[:length] for length in range(len(path)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +143,7 @@ class Source:
 
     def take(self) -> Any:
         """The whole of it is in the result."""
-        self.ledger.taken.add(self.path)
+        self.ledger.take(self.path)
         return self.value
 
     def drop(self, *keys: str) -> None:
@@ -124,26 +155,27 @@ class Source:
     def lose(self, why: str) -> None:
         """It is not in the result."""
         if self.value is not None:
-            self.ledger.told.append(Loss("lost", self.path, why))
+            self.ledger.tell(Loss("lost", self.path, why))
 
     def change(self, why: str) -> None:
-        """It is in the result, but not quite the same."""
-        self.take()
-        self.ledger.told.append(Loss("changed", self.path, why))
+        """It is in the result, but not quite the same. What is in it still has to be taken or told of."""
+        self._take_leaf()
+        self.ledger.tell(Loss("changed", self.path, why))
 
     def need(self, why: str) -> None:
-        """It is in the result, with something that has to be filled in."""
-        self.take()
-        self.ledger.told.append(Loss("value", self.path, why))
+        """In its place the result has something that has to be filled in."""
+        self.ledger.tell(Loss("value", self.path, why))
 
     def rest(self, why: str) -> None:
         """All of it that nobody took or told of is not in the result, for that reason."""
-        taken = self.ledger.taken
-        if self.value is None or any(self.path[:length] in taken for length in range(len(self.path) + 1)):
+        if self.value is None or self.ledger.within_closed(self.path):
             return
-        covered = {loss.path for loss in self.ledger.told if loss.kind == "lost"}
-        told = [Loss("lost", path, why) for path in _unseen(self.path, self.value, taken, covered)]
-        self.ledger.told.extend(told)
+        for path in list(self.ledger.unseen(self.path, self.value)):
+            self.ledger.tell(Loss("lost", path, why))
+
+    def _take_leaf(self) -> None:
+        if not isinstance(self.value, (dict, list)):
+            self.take()
 
     def _take_if_empty(self) -> None:
         if not self.value:
@@ -166,24 +198,6 @@ def leaves(value: Any, path: Path = ()) -> Iterator[Path]:
             yield from leaves(one, (*path, at))
     else:
         yield path
-
-
-def _unseen(path: Path, value: Any, taken: set[Path], covered: set[Path]) -> Iterator[Path]:
-    """The highest places under which nothing was taken or told."""
-    if path in taken or path in covered:
-        return
-    inside = list(_inside(path, value))
-    if not inside or not any(_seen(one, below, taken, covered) for one, below in inside):
-        yield path
-        return
-    for one, below in inside:
-        yield from _unseen(one, below, taken, covered)
-
-
-def _seen(path: Path, value: Any, taken: set[Path], covered: set[Path]) -> bool:
-    if path in taken or path in covered:
-        return True
-    return any(_seen(one, below, taken, covered) for one, below in _inside(path, value))
 
 
 def _inside(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
