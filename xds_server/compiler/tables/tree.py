@@ -4,13 +4,14 @@ Two flat maps: keys of single paths, then beginnings of keys, the longest that f
 that can take a request which ends there, in the list's order, so the tree decides as the list does. That includes what
 stands at shorter beginnings: Envoy does not go on to those once it is in a leaf.
 
-A leaf copies what stands above it. Where that is much (regexes that may begin anyhow), leaves of few routes are merged
-into the one above: a search then looks at some more routes, about as many as it had to look at anyway, and the whole
+A leaf copies what stands above it. Where that is much (regexes that may begin anyhow), leaves of few routes become one
+with a shorter key: a search then looks at some more routes, about as many as it had to look at anyway, and the whole
 tree stays within a small multiple of the list. Envoy's maps have no limit of size, and protobuf's limit of nesting is
 out of reach: keys are flat, never a tree of segments.
 """
 
 from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from envoy.config.route.v3.route_components_pb2 import RouteList
@@ -96,19 +97,26 @@ def reached(entries: Sequence[Entry], candidates: Leaf, key: str, *, whole: bool
 
 
 def pruned(entries: Sequence[Entry], own: dict[Key, Leaf]) -> dict[Key, Leaf]:
-    """Without the keys whose leaves would copy too much; what was theirs goes to the nearest key above."""
-    parents, copied, above = {}, {}, list[Key]()
-    for key, leaf in grown(entries, own):
-        while above and not key[0].startswith(above[-1][0]):
-            above.pop()
-        if above:
-            parents[key], copied[key] = above[-1], len(set(leaf).difference(own[key]))
-        if not key[1]:
-            above.append(key)
-    for key in sorted(parents, reverse=True):
-        if copied[key] > max(FREE, PER_ROUTE * len(own[key])):
-            own[parents[key]] += own.pop(key)
+    """With shorter keys in place of those whose leaves would copy too much, down to where enough routes share one."""
+    copied = {key: len(set(leaf).difference(own[key])) for key, leaf in grown(entries, own)}
+    if all(copied[key] <= allowed(own[key]) for key in own):
+        return own
+    waiting = [(-len(key[0]), not key[1], key) for key in own if key != ROOT]
+    heapify(waiting)  # the longest first, a whole key before the beginning of the same text
+    while waiting:
+        *_, key = heappop(waiting)
+        if copied[key] <= allowed(own[key]):
+            continue
+        shorter = (key[0] if key[1] else key[0][:-1], False)
+        if shorter not in own:
+            own[shorter], copied[shorter] = [], copied[key]
+            heappush(waiting, (-len(shorter[0]), True, shorter))
+        own[shorter] = sorted(own[shorter] + own.pop(key))
     return own
+
+
+def allowed(own: Leaf) -> int:
+    return max(FREE, PER_ROUTE * len(own))
 
 
 def packed_leaf(entries: Sequence[Entry], leaf: Leaf, own: Leaf, key: Key, unmatched: Entry) -> bytes:
