@@ -30,6 +30,6 @@ def _waves(rollout: Rollout) -> Iterator[Problem]:
             message = f"the wave '{wave.name}' takes every node that is left: nothing remains for the waves after it"
             yield Problem("GW265", (*path, "name"), message, "say which `nodes` it takes, or make it the last")
     if rollout.waves and rollout.waves[-1].nodes is not None:
-        path = ("rollout", "waves", len(rollout.waves) - 1, "nodes")
+        last = ("rollout", "waves", len(rollout.waves) - 1, "nodes")
         message = "the last wave does not take every node that is left: some would never get a change"
-        yield Problem("GW265", path, message, "leave out its `nodes`")
+        yield Problem("GW265", last, message, "leave out its `nodes`")
