@@ -35,6 +35,10 @@ def problems(scope: Scope) -> Iterator[Problem]:
             yield from _edits(backend.response_headers or NO_EDITS, (*place, "response_headers"), frozenset())
     if scope.gateway.floor.response_headers is not None:
         yield from _edits(scope.gateway.floor.response_headers, ("floor", "response_headers"), frozenset())
+    yield from _identities(scope)
+
+
+def _identities(scope: Scope) -> Iterator[Problem]:
     for name, provider in scope.gateway.jwt_providers.items():
         yield from _claims(provider, ("jwt_providers", name))
     for name, keys in scope.gateway.api_keys.items():

@@ -26,7 +26,7 @@ class SecretRef(Model):
 
 
 class Jwks(OneOf):
-    """Where the verification keys come from: `inline` (a JSON Web Key Set, RFC 7517, public keys only), `hs256` or `uri`.
+    """Where the verification keys come from: `inline` (a JSON Web Key Set, RFC 7517, public keys), `hs256` or `uri`.
 
     The key set at `uri` is fetched by the control plane, every `cache`; a fetch may take `timeout`.
     """

@@ -41,7 +41,7 @@ class ClaimMatch(OneOf):
 
 
 class AuthorizationRule(Model):
-    """Matches when every condition written does: all `scopes` and `claims`, one of `tiers`, `methods`, `paths`, `cidrs`.
+    """Matches when every condition does: all `scopes` and `claims`, one of `tiers`, `methods`, `paths`, `cidrs`.
 
     `shadow`: what the rule would have changed is counted, and it decides nothing.
     """

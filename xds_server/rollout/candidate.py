@@ -13,9 +13,9 @@ from gateway.problems import Problem
 from xds_server import compiler
 from xds_server.compiler import Compiled, Settings
 from xds_server.compiler.certificates import Dated, dated, misnamed
+from xds_server.compiler.memo import Memo
 from xds_server.endpoints import EndpointStore
 from xds_server.jwks import KeySets
-from xds_server.compiler.memo import Memo
 from xds_server.resources import Serialised, Snapshot
 from xds_server.secrets import SecretStore, Stamp
 from xds_server.validate import validate
