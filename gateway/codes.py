@@ -145,8 +145,6 @@ CODES: Final = {
     "GW394": Code("a size of headers that Envoy cannot be given"),
     "GW395": Code("something that only an HTTPS listener has"),
     "GW396": Code("HTTP/3 together with client certificates"),
-    "GW397": _warning("a certificate that has expired, or will soon"),
-    "GW398": _warning("a certificate that is not for its hosts"),
     "GW399": Code("a file on the node without its whole path"),
     "GW401": Code("an object that two files define"),
     "GW402": Code("an object that belongs to another owner"),

@@ -21,9 +21,9 @@ listeners:
 async def test_apply_and_status_tell_of_a_certificate(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     written(api.secrets, "site", Authority().issue("other.example.com"))
     applied = await api.applied(DOCUMENT)
-    assert [(found["code"], found["line"]) for found in applied["problems"]] == [("GW398", 7)]
+    assert [(found["code"], found["line"]) for found in applied["problems"]] == [("GW611", 7)]
     await api.published(applied["revision"])
-    assert [found["code"] for found in await problems(api)] == ["GW398"]
+    assert [found["code"] for found in await problems(api)] == ["GW611"]
 
     class Later(datetime.datetime):
         @classmethod
@@ -33,8 +33,8 @@ async def test_apply_and_status_tell_of_a_certificate(api: Api, monkeypatch: pyt
     monkeypatch.setattr(status, "datetime", Later)
     found = await problems(api)
     assert [(one["code"], one["severity"], one["line"]) for one in found] == [
-        ("GW398", "warning", 7),
-        ("GW397", "warning", 7),
+        ("GW611", "warning", 7),
+        ("GW610", "warning", 7),
     ]
 
 

@@ -43,22 +43,22 @@ def said(
 def test_a_certificate_is_told_about_before_it_ends(days: int, message: str) -> None:
     found = said(gateway(), {"site": Certificate(*AUTHORITY.issue("a.example.com"))}, NOW + days * DAY)
     assert [(code, text[: len(message)], where) for code, text, where in found] == (
-        [("GW397", message, "secret")] if message else []
+        [("GW610", message, "secret")] if message else []
     )
 
 
 def test_one_that_lives_for_days_is_not_told_about_all_its_life() -> None:
     pair = Certificate(*AUTHORITY.issue("a.example.com", ends=NOW + 5 * DAY))  # and it began yesterday
     assert said(gateway(), {"site": pair}, NOW + 2 * DAY) == []
-    assert [code for code, *_ in said(gateway(), {"site": pair}, NOW + 4 * DAY)] == ["GW397"]
+    assert [code for code, *_ in said(gateway(), {"site": pair}, NOW + 4 * DAY)] == ["GW610"]
 
 
 def test_authorities_and_revocation_lists_end_as_well() -> None:
     found = gateway(client_validation={"ca_secret": "ca", "crl_secret": "crl"})
     secrets = {"ca": CaBundle(AUTHORITY.pem), "crl": RevocationList(AUTHORITY.revoking())}
     assert [(code, where) for code, _, where in said(found, secrets, NOW + 366 * DAY)] == [
-        ("GW397", "ca_secret"),
-        ("GW397", "crl_secret"),
+        ("GW610", "ca_secret"),
+        ("GW610", "crl_secret"),
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_certificate_for_other_hosts() -> None:
     site = {"site": Certificate(*AUTHORITY.issue("a.example.com", "*.shop.example.com", "127.0.0.1"))}
     assert said(gateway("a.example.com", "b.shop.example.com", "*.shop.example.com", "*"), site) == []
     assert said(gateway("*.example.com", "shop.example.com", "a.b.shop.example.com"), site) == [
-        ("GW398", f"the certificate 'site' is not for '{host}' but for a.example.com, *.shop.example.com", index)
+        ("GW611", f"the certificate 'site' is not for '{host}' but for a.example.com, *.shop.example.com", index)
         for index, host in enumerate(("*.example.com", "shop.example.com", "a.b.shop.example.com"))
     ]
 

@@ -46,7 +46,7 @@ def of_dates(found: Iterable[Dated], now: datetime.datetime) -> Iterator[Problem
         said = _said(one, now)
         if said:
             help_ = "put a new one into the secret store: it is taken without a restart"
-            yield Problem("GW397", one.path, f"{one.what} {said}", help_, "warning")
+            yield Problem("GW610", one.path, f"{one.what} {said}", help_, "warning")
 
 
 def misnamed(gateway: Gateway, secrets: Mapping[str, Secret]) -> Iterator[Problem]:
@@ -62,7 +62,7 @@ def misnamed(gateway: Gateway, secrets: Mapping[str, Secret]) -> Iterator[Proble
                     path = ("listeners", name, "tls", "certificates", index, "hosts", position)
                     names = ", ".join(known) or "no host at all"
                     message = f"the certificate '{spec.secret}' is not for '{host}' but for {names}"
-                    yield Problem("GW398", path, message, severity="warning")
+                    yield Problem("GW611", path, message, severity="warning")
 
 
 def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
