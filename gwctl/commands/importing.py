@@ -33,7 +33,7 @@ class ImportGroup(click.Group):
         return _command(cmd_name, FORMATS[cmd_name]) if cmd_name in FORMATS else None
 
 
-@click.group(cls=ImportGroup)
+@click.group(name="import", cls=ImportGroup)
 def group() -> None:
     """Convert another gateway's configuration. What cannot be converted is listed, all of it."""
 
