@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 STAMP := $(VENV)/.installed
 
-.PHONY: up test check install stubs lint types contracts format bench lock build clean help
+.PHONY: up test fuzz check install stubs lint types contracts format bench lock build clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -15,6 +15,10 @@ up: install ## run a whole gateway on this machine: PostgreSQL, Valkey, control 
 
 test: check ## everything CI runs: linters, types, contracts, and the whole test suite on real servers
 	$(BIN)/pytest -n 2 --dist loadfile -q $(TESTS) $(ARGS)
+
+fuzz: install ## long campaigns of what `make test` does briefly: broken documents, and requests against a real Envoy
+	TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
+		$(BIN)/pytest -q tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py $(ARGS)
 
 check: install stubs lint types contracts ## linters, types and import contracts
 

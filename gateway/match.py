@@ -6,17 +6,18 @@ that is not ASCII stands for its UTF-8 bytes; a byte that is none is written as 
 What Envoy itself writes into a request before it looks for a route (x-request-id, x-forwarded-*) is not known here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
 from typing import Literal
 
-from gateway.checks.routes import literal, written
+from gateway.checks.routes import written
 from gateway.conditions import Condition, PathTest, View, conditions, header_lines, path_test, preflight_conditions
 from gateway.model import Cors, Gateway, Listener
 from gateway.normal import Refused, authority, is_plain, normalise
 from gateway.resolve import ResolvedRoute, resolve
+from gateway.subsume import ancestors, beginning
 
 Kind = Literal["route", "unmatched", "refused", "strict_path", "redirect", "preflight"]
 ANY_HOST = "*"
@@ -233,19 +234,3 @@ def decide(table: Table, host: str, view: View) -> Decision:
     if taken is None:
         return Decision("unmatched", status=404, host=host, path=path, lost=tuple(lost))
     return Decision(taken.kind, taken.route, host=host, path=path, lost=tuple(lost))
-
-
-def beginning(kind: str, text: str) -> str:
-    """The whole segments that every path begins with that matches, without a slash at the end."""
-    if kind == "prefix":
-        return text.rstrip("/")
-    return literal(kind, text).rpartition("/")[0]
-
-
-def ancestors(path: str) -> Iterator[str]:
-    """`/a/b` -> ``, `/a`, `/a/b`."""
-    at = path.find("/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find("/", at + 1)
-    yield path

@@ -20,6 +20,7 @@ from gateway.checks import (
     rollouts,
     routes,
     scopes,
+    shadowing,
     traffic,
     upstreams,
 )
@@ -33,6 +34,7 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     durations.problems,
     routes.problems,
     scopes.problems,
+    shadowing.problems,
     patterns.problems,
     forwarding.problems,
     delegations.problems,
