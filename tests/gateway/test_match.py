@@ -5,11 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway import normal
 from gateway.match import Decision, Index, Request, index, route_for
 from gateway.model import decode
 from gateway.normal import Refused, Target, authority, normalise
-from xds_server.compiler.filters import strict_paths
 
 DOCUMENT = """
 version: 1
@@ -114,7 +112,11 @@ def test_the_most_specific_host_counts_alone(gateway: Index, host: str, found: s
 def test_who_lost_and_why(gateway: Index) -> None:
     decision = ask(gateway, "/items", "POST")
     assert chosen(decision) == "below"
-    assert {lost.route.name: lost.reason for lost in decision.lost} == {"exact": "method", "query": "query a", "item": "path"}
+    assert {lost.route.name: lost.reason for lost in decision.lost} == {
+        "exact": "method",
+        "query": "query a",
+        "item": "path",
+    }
     decision = ask(gateway, "/items/7", headers=(("x-kind", "b"),))
     assert {lost.route.name: lost.reason for lost in decision.lost} == {"item": "header x-kind"}
     decision = ask(gateway, "/items/7")
@@ -164,10 +166,6 @@ def test_what_has_none_is_refused() -> None:
     assert isinstance(authority("a/b"), Refused)
     redirected = normalise("/a%2f..%2fb?x=%2f", "redirect")
     assert redirected == Refused(307, "the path has an escaped slash or backslash", "/b?x=%2f")
-
-
-def test_strict_paths_are_those_of_the_listener() -> None:
-    assert normal.PLAIN == strict_paths.PLAIN
 
 
 def test_many_routes_are_found_fast() -> None:

@@ -13,16 +13,12 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.matcher.v3.path_pb2 import PathMatcher
 
 from gateway.model import Listener
+from gateway.normal import PLAIN
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
 from xds_server.compiler.wire import regex
 
 NAME: Final = "tollhouse/strict_paths"
-
-PLAIN: Final = (
-    r"/([!-$&-:<-\[\]-~]"  # printable ASCII but % ; \
-    r"|%(2[0-46-9a-eA-E]|3[0-9ac-fAC-F]|[46][0-9a-fA-F]|5[0-9abd-fABD-F]|7[0-9a-eA-E]))*"  # encoded, but % / ; \ DEL
-)
 
 
 def configure(context: Context, listener: Listener) -> HttpFilter | None:
