@@ -124,9 +124,10 @@ class _Entry:
 def _ordered(text: str) -> str:
     """The text with the keys of every mapping in order: the innermost first, from the end, so that marks still hold."""
     for _ in range(MAX_DEPTH):
-        made = text
+        lines = text.split("\n")
         for path, mapping in sorted(_unordered(text), key=lambda found: -found[1].start_mark.index):
-            made = (_flow_ordered if mapping.flow_style else _block_ordered)(made, path, mapping)
+            (_order_flow if mapping.flow_style else _order_block)(lines, path, mapping)
+        made = "\n".join(lines)
         if made == text or not _reads(made):  # an alias would come before its anchor
             break
         text = made
@@ -168,27 +169,28 @@ def _sorted(path: Path, entries: list[_Entry]) -> list[_Entry]:
     return sorted(entries, key=lambda entry: order.get(entry.key, len(order))) if order else entries
 
 
-def _flow_ordered(text: str, path: Path, mapping: Any) -> str:
+def _order_flow(lines: list[str], path: Path, mapping: Any) -> None:
     """`{b: 1, a: 2}`: each entry's text goes to the place of another one."""
+    first, last = mapping.start_mark.line, mapping.end_mark.line + 1
+    base = mapping.start_mark.index - mapping.start_mark.column
+    text = "\n".join(lines[first:last])
     entries = _entries(mapping)
-    pieces = [text[entry.node.start_mark.index : entry.value.end_mark.index] for entry in entries]
-    moved = {id(entry): piece for entry, piece in zip(entries, pieces, strict=True)}
-    made, end = [], 0
-    for slot, entry in zip(entries, _sorted(path, entries), strict=True):
-        made += [text[end : slot.node.start_mark.index], moved[id(entry)]]
-        end = slot.value.end_mark.index
-    return "".join(made) + text[end:]
+    spans = [(entry.node.start_mark.index - base, entry.value.end_mark.index - base) for entry in entries]
+    moved = {id(entry): text[start:end] for entry, (start, end) in zip(entries, spans, strict=True)}
+    made, done = [], 0
+    for (start, end), entry in zip(spans, _sorted(path, entries), strict=True):
+        made += [text[done:start], moved[id(entry)]]
+        done = end
+    lines[first:last] = ("".join(made) + text[done:]).split("\n")
 
 
-def _block_ordered(text: str, path: Path, mapping: Any) -> str:
+def _order_block(lines: list[str], path: Path, mapping: Any) -> None:
     """Whole lines move, with the comments and blank lines above them."""
-    lines = text.split("\n")
     entries = _entries(mapping)
-    column = entries[0].node.start_mark.column
-    first = entries[0].node.start_mark.line
+    first, column = entries[0].node.start_mark.line, entries[0].node.start_mark.column
     starts = [_first_line(lines, entry.node.start_mark.line, column) for entry in entries]
     starts[0] = _after_heading(lines, starts[0], first) if not path else _own_comments(lines, first, column)
-    stop = _end(lines, starts[-1], entries[-1].node.start_mark.line, column)
+    stop = _end(lines, entries[-1].node.start_mark.line, column)
     prefix = lines[first][:column]
     lines[first] = " " * column + lines[first][column:]
     bounds = [*starts, stop]
@@ -197,9 +199,7 @@ def _block_ordered(text: str, path: Path, mapping: Any) -> str:
     while moved[0] and not moved[0][0].strip():
         moved[0] = moved[0][1:]
     body = [line for chunk in moved for line in chunk]
-    if prefix.strip():
-        body = _with_dash(body, prefix)
-    return "\n".join([*lines[: starts[0]], *body, *lines[stop:]])
+    lines[starts[0] : stop] = _with_dash(body, prefix) if prefix.strip() else body
 
 
 def _with_dash(body: list[str], prefix: str) -> list[str]:
@@ -238,7 +238,7 @@ def _own_comments(lines: Sequence[str], first: int, column: int) -> int:
     return at
 
 
-def _end(lines: Sequence[str], start: int, key: int, column: int) -> int:
+def _end(lines: Sequence[str], key: int, column: int) -> int:
     """The line after the last entry: the next one that stands further out, less the comments and blanks above it."""
     at = key + 1
     while at < len(lines) and (not lines[at].strip() or _depth(lines[at]) > column or _is_list_item(lines[at], column)):

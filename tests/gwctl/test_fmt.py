@@ -130,6 +130,13 @@ def test_an_alias_is_never_before_its_anchor() -> None:
     assert source.read("x", canonical("x", text))[0].values == source.read("x", text)[0].values
 
 
+def test_characters_of_more_than_a_byte() -> None:
+    text = 'modules: {m: {tier: "é𝄞", listener: "ü", routes: {r: {respond: {body: "…", status: 200}}}}}\nversion: 1\n'
+    made = canonical("x", text)
+    assert source.read("x", made)[0].values == source.read("x", text)[0].values
+    assert 'respond: {status: 200, body: "…"}' in made
+
+
 def test_what_is_no_document_is_refused() -> None:
     for text in ("a: [", "", "- 1", "version: 1\nversion: 1\n", "a: \t- b"):
         with pytest.raises(Unreadable):
