@@ -170,7 +170,22 @@ def editions() -> list[dict[str, Any]]:
     other["defaults"] = {"cors": {"allow_origins": ["https://app.example"]}}
     broken = written()
     broken["modules"]["m2"]["routes"]["r1"] = {"match": {"path": {"prefix": "/m2"}}, "backends": [{"upstream": "gone"}]}
-    return [*found, less, found[0], other, found[1], broken, broken, found[0]]
+    limited, again = written(), written("y")
+    for one in (limited, again):
+        one["modules"]["m7"]["rate_limits"] = [{"limit": "5/second", "mode": "local", "per": "ip"}]
+        one["modules"]["m7"]["routes"]["r2"] = {
+            "match": {"path": {"prefix": "/m7/up"}},
+            "backends": [{"upstream": "u"}],
+        }
+        one["modules"]["m7"]["routes"]["r4"] = {
+            "match": {"path": {"prefix": f"/m7/up/{len(one['modules']['m7']['routes']['r3']['respond']['body'])}"}},
+            "backends": [{"upstream": "u"}],
+        }
+        for index in (0, 1, 3):
+            one["modules"]["m7"]["routes"].pop(f"r{index}")
+        one["upstreams"] = {"u": {"type": "static", "endpoints": [{"address": "127.0.0.1", "port": 9001}]}}
+    again["modules"]["m7"]["routes"]["r4"]["match"]["path"]["prefix"] = "/m7/other"
+    return [*found, limited, again, less, found[0], other, found[1], broken, broken, found[0]]
 
 
 def test_a_memo_changes_no_byte_and_no_problem() -> None:

@@ -14,7 +14,7 @@ from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import jwt_authn
 from xds_server.compiler.findings import Findings
-from xds_server.compiler.memo import Memo
+from xds_server.compiler.memo import Base, Memo
 from xds_server.compiler.settings import Secret, Settings
 from xds_server.compiler.tables.building import route_tables
 from xds_server.compiler.tables.placing import parts_of
@@ -49,8 +49,10 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     by_upstream, closed_upstreams = upstreams(context, findings)
     context = replace(context, closed_upstreams=closed_upstreams)
     memo.begin(base_of(context))
+    context = replace(context, gateway=joined(gateway, memo.base))
+    gateway = context.gateway
     parts = tuple(parts_of(gateway, memo))
-    context = replace(context, routes=tuple(chain_of.from_iterable(part.routes for part in parts)))
+    context = replace(context, kinds=tuple(chain_of.from_iterable(part.kinds for part in parts)))
     messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream]
     messages += tls.secrets(context, findings)
     messages += downstream_tls.secrets(context)
@@ -62,10 +64,20 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     return Compiled(tuple(messages), tuple(findings.problems))
 
 
-def base_of(context: Context) -> object:
+def base_of(context: Context) -> Base:
     """What any route may depend on beside its module: the rest of the document, and what is closed."""
     rest = {name: getattr(context.gateway, name) for name in type(context.gateway).model_fields if name != "modules"}
-    return (rest, context.settings, dict(context.secrets), context.closed_providers, context.closed_upstreams)
+    return rest, (context.settings, dict(context.secrets), context.closed_providers, context.closed_upstreams)
+
+
+def joined(gateway: Gateway, base: Base) -> Gateway:
+    """The gateway on the base that its memo has, which is equal: so that equal parts of routes are the same objects."""
+    rest = base[0]
+    return (
+        gateway
+        if all(getattr(gateway, name) is part for name, part in rest.items())
+        else gateway.model_copy(update=rest)
+    )
 
 
 def closed_providers(context: Context, findings: Findings) -> dict[str, str]:

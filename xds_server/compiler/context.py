@@ -19,15 +19,15 @@ T = TypeVar("T")
 class Context:
     """One compilation.
 
-    `routes`: all of the document, in the order Envoy must try them. `closed_*`: objects that could not be compiled,
-    with the code of the problem; what needs them is closed too. `endpoints`: of services, by name; None where nobody
-    can know them (a document that is only checked).
+    `kinds`: of each module's routes, one of each way to authenticate and be limited. `closed_*`: objects that could
+    not be compiled, with the code of the problem; what needs them is closed too. `endpoints`: of services, by name;
+    None where nobody can know them (a document that is only checked).
     """
 
     gateway: Gateway
     settings: Settings
     secrets: Mapping[str, Secret]
-    routes: tuple[ResolvedRoute, ...] = ()
+    kinds: tuple[ResolvedRoute, ...] = ()
     closed_providers: Mapping[str, str] = field(default_factory=dict)
     closed_upstreams: Mapping[str, str] = field(default_factory=dict)
     endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None

@@ -3,10 +3,12 @@
 A part is the same when all that it was made of is equal, so a compilation with a memo gives what one without it would.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar, cast
 
 T = TypeVar("T")
+Base = tuple[Mapping[str, object], object]
+"""Parts of the document by name, and whatever else."""
 
 
 class Memo:
@@ -15,15 +17,16 @@ class Memo:
     def __init__(self) -> None:
         self.epoch = 0
         """Changes with what every route depends on; a part of `given` wherever routes are made."""
-        self._base: object = None
+        self.base: Base = ({}, None)
+        """Of the compilation that began the epoch; equal to that of the last one."""
         self._old: dict[Hashable, tuple[object, object]] = {}
         self._new: dict[Hashable, tuple[object, object]] = {}
 
-    def begin(self, base: object) -> None:
+    def begin(self, base: Base) -> None:
         """A compilation begins. `base`: what so much depends on that its change is a new epoch."""
         self._new = {}
-        if self._base != base:
-            self._base = base
+        if self.epoch == 0 or self.base != base:
+            self.base = base
             self.epoch += 1
 
     def keep(self, key: Hashable, given: object, build: Callable[[T | None], T]) -> T:

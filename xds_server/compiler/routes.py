@@ -61,7 +61,8 @@ class RouteCompiler:
         found = self.compiled.get(route.full_name)
         if found is None:
             known = self._known.get(route.full_name)
-            found = known if known is not None and known.route == route else self._isolated(route)
+            same = known is not None and (known.route is route or known.route == route)
+            found = known if known is not None and same else self._isolated(route)
             self.compiled[route.full_name] = found
         return found
 

@@ -74,7 +74,7 @@ def extend(context: Context) -> TypedExtensionConfig:
 def used_identities(context: Context) -> set[Identity]:
     """Every way of authenticating with a token that a route of the document uses."""
     found = {}
-    for route in {id(route.authentication): route for route in context.routes}.values():
+    for route in {id(route.authentication): route for route in context.kinds}.values():
         try:
             identity = identify(context, route)
         except CompileError:

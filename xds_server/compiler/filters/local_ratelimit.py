@@ -144,7 +144,7 @@ def counted(counter: Counter) -> LocalRateLimitDescriptor:
 def all_counters(context: Context) -> Iterator[Counter]:
     """Those of all routes, with few looked at twice: most routes inherit what their module says."""
     seen: set[object] = set()
-    for route in context.routes:
+    for route in context.kinds:
         if not route.rate_limits:
             continue
         key = (route.module, id(route.authentication), *map(id, route.rate_limits))

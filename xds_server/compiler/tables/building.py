@@ -67,10 +67,10 @@ def placed(context: Context, findings: Findings, parts: Sequence[Part]) -> dict[
     for part in parts:
         for route in part.unplaced:
             findings.add(route.path, CompileError("it cannot be told which scopes this route belongs to", "match"))
-        tables = found.get(part.listener)
+        tables = found.get(part.module.listener)
         if tables is None:
-            for route in part.routes:
-                error = CompileError(f"there is no listener {part.listener!r}")
+            for route in part.routes.values():
+                error = CompileError(f"there is no listener {part.module.listener!r}")
                 findings.add(("modules", route.module, "listener"), error)
             continue
         for scope, routes in part.placed.items():
