@@ -267,7 +267,7 @@ def _manager(context: _Context, body: Json, listener: str, manager: Source, chai
     manager["use_remote_address"].rest("`trusted_hops` says who may be believed")
     for log in ("access_log", "access_log_options"):
         manager[log].rest("the access log is JSON lines: see `access_log`")
-    closed = _guards(manager["http_filters"]) or _client_certificates(chain)
+    closed = _guards(manager["http_filters"]) or _client_certificates(chain) or _network_guard(chain)
     server_names = [name for name in chain.at("filter_chain_match", "server_names").texts() if ":" not in name]
     for host in manager.at("route_config", "virtual_hosts").each():
         try:
@@ -297,6 +297,16 @@ def _guards(filters: Source) -> str:
             one.lose(f"{name} may keep callers out: the routes behind it refuse everybody")
             closed = f"the filter {name} could not be converted"
     return closed
+
+
+def _network_guard(chain: Source) -> str:
+    """A network filter beside the connection manager, which may refuse connections."""
+    for one in chain["filters"].each():
+        name = str(one["name"].value)
+        manager = HCM in name or "HttpConnectionManager" in str(one.at("typed_config", "@type").value)
+        if not manager and name.rpartition(".")[2] not in ("connection_limit", "local_ratelimit"):
+            return f"the network filter {name} could not be converted"
+    return ""
 
 
 def _client_certificates(chain: Source) -> str:

@@ -41,11 +41,23 @@ def policies_of(draft: Draft, objects: Mapping[str, Source]) -> Iterator[Policy]
     found = []
     for key, one in objects.items():
         kind, namespace, _ = key.split("/", 2)
-        if kind in ("BackendTrafficPolicy", "SecurityPolicy"):
-            policy = Policy(one, _targets(one["spec"], namespace))
-            (_traffic if kind == "BackendTrafficPolicy" else _security)(draft, policy, one["spec"])
-            found.append(policy)
+        if not kind.endswith("Policy") or _harmless(kind, one["spec"]):
+            continue
+        policy = Policy(one, _targets(one["spec"], namespace))
+        if kind == "BackendTrafficPolicy":
+            _traffic(draft, policy, one["spec"])
+        elif kind == "SecurityPolicy":
+            _security(draft, policy, one["spec"])
+        else:
+            policy.shut = f"the {kind} could not be converted"
+            one["spec"].lose("it may keep callers out: the routes that it is for refuse everybody")
+        found.append(policy)
     yield from sorted(found, key=lambda policy: any(kind == "Gateway" for kind, _ in policy.targets))
+
+
+def _harmless(kind: str, spec: Source) -> bool:
+    """Policies without which nobody is let in who was not before."""
+    return kind == "BackendTLSPolicy" or (kind == "ClientTrafficPolicy" and not spec.at("tls", "clientValidation"))
 
 
 def _targets(spec: Source, namespace: str) -> list[tuple[str, str]]:
@@ -133,8 +145,12 @@ def _jwt(draft: Draft, policy: Policy, jwt: Source) -> None:
         policy.shut = "the SecurityPolicy's jwt could not be converted"
         return
     policy.made["authentication"] = {"any_of": names}
-    if jwt["optional"].flag(default=False):
-        jwt["optional"].change("a token is asked for: write `optional: true` beside `any_of` to let others in")
+    if not jwt["optional"].flag(default=False):
+        return
+    if has("optional", "modules", "*", "authentication"):
+        policy.made["authentication"]["optional"] = True
+    else:
+        jwt["optional"].change("a token is asked for")
 
 
 def _provider(draft: Draft, provider: Source) -> str:

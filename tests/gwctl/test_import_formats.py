@@ -149,6 +149,32 @@ def test_gateway_api() -> None:
     assert modules["ledger"]["routes"]["rule-1"]["match"] == {"grpc": {"service": "ledger.v1.Ledger", "method": "Book"}}
 
 
+def test_a_network_filter_may_guard() -> None:
+    guard = "- filters:\n            - {name: envoy.filters.network.rbac}\n"
+    text = sample("envoy").replace("- filters:\n", guard, 1)
+    routes = convert("envoy", text).document["modules"]["shop"]["routes"]
+    assert {route["respond"]["status"] for route in routes.values()} == {403}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "closed"),
+    [
+        ("EnvoyExtensionPolicy", "{wasm: [{name: x}]}", True),
+        ("ClientTrafficPolicy", "{tls: {clientValidation: {optional: false}}}", True),
+        ("ClientTrafficPolicy", "{http3: {}}", False),
+        ("BackendTLSPolicy", "{validation: {hostname: x}}", False),
+    ],
+)
+def test_a_policy_that_may_guard_closes_what_it_is_for(kind: str, spec: str, closed: bool) -> None:
+    policy = yaml.safe_load(f"{{kind: {kind}, metadata: {{name: p, namespace: infra}}, spec: {spec}}}")
+    policy["spec"]["targetRefs"] = [{"kind": "Gateway", "name": "edge"}]
+    made = convert("gateway-api", sample("gateway-api") + "---\n" + yaml.safe_dump(policy))
+    route = made.document["modules"]["ledger"]["routes"]["rule-1"]
+    assert ("respond" in route) is closed
+    assert made.forgotten == []
+    assert any(loss.place.startswith(f"{kind}/infra/p") for loss in made.losses)
+
+
 def test_strict_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x.yaml"
     assert run(["import", "kong", file("kong"), "--strict", "-o", str(out)]) == Exit.INVALID
