@@ -25,7 +25,9 @@ def problems(scope: Scope) -> Iterator[Problem]:
         if route.listener in pathed and literal_of(route.match).first_segment is None:
             kind, text = written(route.match.where)
             place = (*route.path, "match", *(("path", kind) if route.match.path is not None else ("grpc",)))
-            message = f"'{text}' has no fixed first segment, and the listener '{route.listener}' finds its routes by that"
+            message = (
+                f"'{text}' has no fixed first segment, and the listener '{route.listener}' finds its routes by that"
+            )
             yield Problem("GW230", place, message, f"begin it with a segment and a slash, {ELSE}")
 
 
