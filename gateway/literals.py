@@ -63,9 +63,13 @@ def regex(pattern: str) -> Literal:
     options.encoding = re2.Options.Encoding.LATIN1  # as Envoy reads it
     options.log_errors = False
     try:
-        least, greatest = re2.compile(pattern.encode(), options).possiblematchrange(LONGEST)
+        compiled = re2.compile(pattern.encode(), options)
+        least, greatest = compiled.possiblematchrange(LONGEST)
     except re2.error:  # no regex, or none that says how it begins
         return ANYTHING
+    below = greatest[:-1] + bytes([max(1, *greatest[-1:]) - 1])
+    if least.startswith(below) and compiled.fullmatch(greatest) is None:  # `/a0` after all of `/a/.*`: none is it
+        greatest = below + b"\xff"
     pairs = zip(least, greatest, strict=False)
     shared = bytes(one for one, _ in takewhile(lambda pair: pair[0] == pair[1] and pair[0] < 127, pairs)).decode()
     whole = least == greatest == shared.encode()
