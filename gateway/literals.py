@@ -67,7 +67,7 @@ def regex(pattern: str) -> Literal:
         least, greatest = compiled.possiblematchrange(LONGEST)
     except re2.error:  # no regex, or none that says how it begins
         return ANYTHING
-    below = greatest[:-1] + bytes([max(1, *greatest[-1:]) - 1])
+    below = greatest[:-1] + bytes([max(1, 1, *greatest[-1:]) - 1])
     if least.startswith(below) and compiled.fullmatch(greatest) is None:  # `/a0` after all of `/a/.*`: none is it
         greatest = below + b"\xff"
     pairs = zip(least, greatest, strict=False)

@@ -45,6 +45,8 @@ UNMATCHED = Entry.of(Route(name="unmatched", match=RouteMatch(prefix="/")))
         (regex("/ä/x.*"), Literal("/")),
         (regex(".*"), Literal("")),
         (regex("(("), Literal("")),
+        (regex(""), Literal("/", whole=True)),
+        (regex("/a/\\x00"), Literal("/a/\0/", whole=True)),
     ],
 )
 def test_what_every_path_begins_with(found: Literal, expected: Literal) -> None:
