@@ -49,9 +49,11 @@ def route_tables(context: Context, findings: Findings, parts: Sequence[Part], me
             yield redirect_table(context, name, listener.redirect)
             continue
         maker = TableMaker(context, findings.strict, name, listener)
+        hosts = hosts_of(name, parts) if listener.scoping == "path" else frozenset()
         for scope, sources in sorted(found[name].items()):
-            given = (memo.epoch, *sources)
-            make = partial(maker.table, scope, sources, memo.epoch)
+            silent = silent_hosts(hosts, sources)
+            given = (memo.epoch, silent, *sources)
+            make = partial(maker.table, scope, sources, silent, memo.epoch)
             table = memo.keep(("table", name, scope), given, make)
             problems += table.problems
             yield from table.messages
@@ -78,6 +80,18 @@ def placed(context: Context, findings: Findings, parts: Sequence[Part]) -> dict[
     return found
 
 
+def hosts_of(listener: str, parts: Sequence[Part]) -> frozenset[str]:
+    """Every host that a module of the listener has."""
+    return frozenset(host for part in parts if part.module.listener == listener for host in part.module.hosts)
+
+
+def silent_hosts(hosts: frozenset[str], sources: Sequence[Placed]) -> tuple[str, ...]:
+    """The hosts of a listener that have no route in a scope, where a wildcard's routes would take their requests."""
+    here = {host for placed in sources for _, route in placed for host in route.hosts}
+    suffixes = tuple(host[1:] for host in here if host.startswith("*"))
+    return tuple(sorted(host for host in hosts - here if host.endswith(suffixes)))
+
+
 def redirect_table(context: Context, name: str, redirect: ListenerRedirect) -> RouteConfiguration:
     table = hardening.route_configuration(name=name, typed_per_filter_config=chain.table_configs(context))
     route = Route(
@@ -97,12 +111,14 @@ class TableMaker:
         self.context, self.strict, self.name, self.listener = context, strict, name, listener
         self.port = context.settings.port_of(name, listener)
 
-    def table(self, scope: Scope, sources: Sequence[Placed], epoch: int, last: Table | None) -> Table:
+    def table(
+        self, scope: Scope, sources: Sequence[Placed], silent: Sequence[str], epoch: int, last: Table | None
+    ) -> Table:
         if last is not None and last.epoch != epoch:
             last = None
         compiler = RouteCompiler(self.context, self.strict, self.listener, self.port, last.routes if last else {})
         routes = (route for _, route in merge(*sources, key=itemgetter(0)))
-        hosts = self.hosts(compiler, scope, tuple(routes), last.hosts if last else {})
+        hosts = self.hosts(compiler, scope, tuple(routes), silent, last.hosts if last else {})
         problems = tuple(problem for route in compiler.compiled.values() for problem in route.problems)
         table = hardening.route_configuration(
             name=names.scoped_table(self.name, scope), typed_per_filter_config=chain.table_configs(self.context)
@@ -112,11 +128,11 @@ class TableMaker:
         messages: tuple[Message, ...] = (table,) if scope == UNSCOPED else (scoped(self.name, scope), table)
         return Table(messages, problems, hosts, compiler.compiled, epoch)
 
-    def hosts(self, compiler: RouteCompiler, scope: Scope, routes: Routes, last: Hosts) -> Hosts:
-        """`*` always exists, and answers 404: nothing unmatched goes anywhere."""
+    def hosts(self, compiler: RouteCompiler, scope: Scope, routes: Routes, silent: Sequence[str], last: Hosts) -> Hosts:
+        """`*` always exists, and answers 404: nothing unmatched goes anywhere. So do hosts that are `silent` here."""
         found = by_host(routes) if scope.host is None else {scope.host: routes}
         hosts = {}
-        for host, wanted in {"*": Routes(), **found}.items():
+        for host, wanted in {"*": Routes(), **dict.fromkeys(silent, Routes()), **found}.items():
             before = last.get(host)
             if before is not None and before[0] == wanted:
                 hosts[host] = before
