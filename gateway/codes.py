@@ -115,6 +115,8 @@ CODES: Final = {
     "GW346": Code("a burst that cannot be"),
     "GW352": _warning("a higher tier that may do less than a lower one"),
     "GW353": Code("client certificates on a listener that does not verify any"),
+    "GW354": Code("a path of a login that no route of it takes"),
+    "GW355": Code("ways to authenticate that do not go together with a login"),
     "GW361": Code("an address or host name that is not one"),
     "GW362": Code("an endpoint that is listed twice"),
     "GW363": _warning("a health check whose timeout is longer than its interval"),

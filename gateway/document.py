@@ -19,6 +19,7 @@ KINDS: Final = (
     "api_keys",
     "basic_auth",
     "client_certificates",
+    "oidc",
     "tiers",
     "rate_limit_defaults",
     "defaults",

@@ -9,7 +9,7 @@ from gateway.model import Gateway
 
 NO_OWNERS: Final[Mapping[Key, str]] = {}
 
-WAYS: Final = ("jwt_providers", "api_keys", "basic_auth", "client_certificates")
+WAYS: Final = ("jwt_providers", "api_keys", "basic_auth", "client_certificates", "oidc")
 """The kinds of objects that `authentication` may name."""
 
 

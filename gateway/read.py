@@ -31,6 +31,7 @@ class FileHead(Model):
     api_keys: dict[str, Any] = Field(default_factory=dict)
     basic_auth: dict[str, Any] = Field(default_factory=dict)
     client_certificates: dict[str, Any] = Field(default_factory=dict)
+    oidc: dict[str, Any] = Field(default_factory=dict)
     tiers: dict[str, Any] = Field(default_factory=dict)
     rate_limit_defaults: dict[str, Any] = Field(default_factory=dict)
     defaults: dict[str, Any] = Field(default_factory=dict)

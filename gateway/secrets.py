@@ -11,7 +11,7 @@ from gateway.problems import Path
 SYSTEM_CA: Final = "tollhouse/system-ca"
 """The bundle of the authorities that browsers trust, which every secret store has; no operator's name holds a `/`."""
 
-Kind = Literal["hs256", "certificate", "ca", "crl", "jwks", "users"]
+Kind = Literal["hs256", "certificate", "ca", "crl", "jwks", "users", "client_secret"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,6 +40,10 @@ def references(gateway: Gateway) -> Iterator[tuple[SecretName, Path]]:
             yield from _of_upstream(upstream.tls, ("upstreams", name, "tls"))
     for name, basic in gateway.basic_auth.items():
         yield SecretName(basic.users_secret, "users"), ("basic_auth", name, "users_secret")
+    for name, login in gateway.oidc.items():
+        yield SecretName(login.client_secret.secret, "client_secret"), ("oidc", name, "client_secret", "secret")
+        if login.token_address.tls:
+            yield SecretName(SYSTEM_CA, "ca"), ("oidc", name, "token_endpoint")
     for name, provider in gateway.jwt_providers.items():
         if provider.jwks.uri is not None:
             yield SecretName(keyset_name(provider.jwks.uri), "jwks"), ("jwt_providers", name, "jwks", "uri")

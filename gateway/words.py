@@ -15,7 +15,6 @@ from gateway.problems import Path
 MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
-    "Gateway": {"oidc"},
     "Defaults": {"cache"},
     "Module": {"cache"},
     "Route": {"cache"},

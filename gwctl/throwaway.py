@@ -14,7 +14,7 @@ def stand_ins(names: Iterable[SecretName]) -> dict[str, Secret]:
 
 
 def _stand_in(secret: SecretName) -> Secret:
-    if secret.kind in ("hs256", "users"):
+    if secret.kind in ("hs256", "users", "client_secret"):
         return HmacKey(secrets.token_bytes(32))
     if secret.kind == "jwks":
         return KeySet(public_key_set())

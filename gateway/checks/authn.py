@@ -103,7 +103,7 @@ def _condition(rule: AuthorizationRule) -> str:
 
 def _claims_without_token(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
     """Claims are in tokens only: on a route of API keys a rule about them never matches."""
-    if route.authentication == "none" or route.authenticated_by(scope.names["jwt_providers"]):
+    if route.authentication == "none" or route.authenticated_by(scope.tokens):
         return
     if not route.authenticated_by(scope.names["api_keys"]):
         return

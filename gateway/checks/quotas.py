@@ -30,7 +30,7 @@ def _enforceable(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
     if route.route.backends is None and any(limit.mode == "exact" for limit in own):
         message = "rate limits are not enforced on a route that responds or redirects by itself"
         yield Problem("GW341", (*route.path, "rate_limits"), message, "remove them, or write `mode: local`")
-    has_token = bool(route.authenticated_by(scope.names["jwt_providers"])) or not scope.names.complete
+    has_token = bool(route.authenticated_by(scope.tokens)) or not scope.names.complete
     for path, limit in _placed(scope, route):
         if any(key.startswith("claim:") for key in limit.keys) and not has_token:
             message = f"{route.full_name} accepts no token, so there is no claim to count by"
@@ -93,7 +93,7 @@ def _claims_of_tiers(scope: Scope) -> Iterator[Problem]:
 
 def _by_keys_only(scope: Scope, route: ResolvedRoute) -> bool:
     with_keys = bool(route.authenticated_by(scope.names["api_keys"]))
-    return with_keys and not route.authenticated_by(scope.names["jwt_providers"])
+    return with_keys and not route.authenticated_by(scope.tokens)
 
 
 def _rank(scope: Scope) -> Iterator[Problem]:

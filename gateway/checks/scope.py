@@ -20,6 +20,11 @@ class Scope:
     def of(cls, gateway: Gateway, names: Names) -> "Scope":
         return cls(gateway, names, resolve(gateway))
 
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The ways to authenticate by which a token comes, with its claims."""
+        return (*self.names["jwt_providers"], *self.names["oidc"])
+
     def levels(self) -> Iterator[tuple[Path, Policies]]:
         """Every place that may hold policies, as written: `defaults`, each module, each route."""
         yield ("defaults",), self.gateway.defaults
@@ -45,6 +50,7 @@ NOUNS = {
     "api_keys": "API key source",
     "basic_auth": "source of basic authentication",
     "client_certificates": "kind of client certificates",
+    "oidc": "login",
     "tiers": "tier",
     "modules": "module",
 }

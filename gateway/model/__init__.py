@@ -37,6 +37,7 @@ from gateway.model.listeners import (
     NameMatch,
     SubjectAltName,
 )
+from gateway.model.oidc import Oidc
 from gateway.model.policies import (
     AllOf,
     AnyOf,
@@ -160,6 +161,7 @@ __all__ = [
     "Module",
     "NameMatch",
     "NodeSelector",
+    "Oidc",
     "OneOf",
     "OutlierDetection",
     "PathMatch",

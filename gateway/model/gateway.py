@@ -8,6 +8,7 @@ from gateway.model.callers import ApiKeys, BasicAuth, ClientCertificates, JwtPro
 from gateway.model.delegations import Delegation
 from gateway.model.floor import Floor
 from gateway.model.listeners import Listener
+from gateway.model.oidc import Oidc
 from gateway.model.policies import Defaults
 from gateway.model.rollout import Rollout
 from gateway.model.routes import Module
@@ -27,6 +28,7 @@ class Gateway(Model):
     api_keys: dict[Name, ApiKeys] = {}
     basic_auth: dict[Name, BasicAuth] = {}
     client_certificates: dict[Name, ClientCertificates] = {}
+    oidc: dict[Name, Oidc] = {}
     tiers: dict[Name, Tier] = {}
     rate_limit_defaults: RateLimitDefaults = RateLimitDefaults()
     defaults: Defaults = Defaults()

@@ -27,6 +27,7 @@ FILES = {
 SITE = Certificate((TLS / "site.pem").read_bytes(), (TLS / "site.key").read_bytes())
 SECRETS: Mapping[str, Secret] = {
     "acme-key": HmacKey(b"0123456789abcdef0123456789abcdef"),
+    "shop-secret": HmacKey(b"not-a-real-client-secret\n"),
     "site": SITE,
     "site-default": SITE,
     "mismatched": Certificate((TLS / "site.pem").read_bytes(), (TLS / "other.key").read_bytes()),

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from gateway.model import EdsUpstream, Endpoint, Gateway
 from gateway.problems import Problem
-from xds_server.compiler import chain, clusters, downstream_tls, listeners, raw, tls, unsafe_upstreams
+from xds_server.compiler import chain, clusters, downstream_tls, listeners, oidc, raw, tls, unsafe_upstreams
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import jwt_authn
@@ -48,12 +48,14 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     context = replace(context, closed_providers=closed_providers(context, findings))
     by_upstream, closed_upstreams = upstreams(context, findings)
     context = replace(context, closed_upstreams=closed_upstreams)
+    by_login, closed_logins = logins(context, findings)
+    context = replace(context, closed_logins=closed_logins)
     memo.begin(base_of(context))
     context = replace(context, gateway=joined(gateway, memo.base))
     gateway = context.gateway
     parts = tuple(parts_of(gateway, memo))
     context = replace(context, kinds=tuple(chain_of.from_iterable(part.kinds for part in parts)))
-    messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream]
+    messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream, *by_login]
     messages += tls.secrets(context, findings)
     messages += downstream_tls.secrets(context)
     messages += chain.extensions(context)
@@ -67,7 +69,8 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
 def base_of(context: Context) -> Base:
     """What any route may depend on beside its module: the rest of the document, and what is closed."""
     rest = {name: getattr(context.gateway, name) for name in type(context.gateway).model_fields if name != "modules"}
-    return rest, (context.settings, dict(context.secrets), context.closed_providers, context.closed_upstreams)
+    closed = (context.closed_providers, context.closed_upstreams, context.closed_logins)
+    return rest, (context.settings, dict(context.secrets), *closed)
 
 
 def joined(gateway: Gateway, base: Base) -> Gateway:
@@ -89,6 +92,18 @@ def closed_providers(context: Context, findings: Findings) -> dict[str, str]:
         except Exception as error:
             closed[name] = findings.add(("jwt_providers", name), error)
     return closed
+
+
+def logins(context: Context, findings: Findings) -> tuple[list[Message], dict[str, str]]:
+    """What all logins need; and those that cannot work, each with the code of its problem."""
+    found: list[Message] = []
+    closed = {}
+    for name in context.gateway.oidc:
+        try:
+            found += tuple(oidc.messages(context, name))
+        except Exception as error:
+            closed[name] = findings.add(("oidc", name), error)
+    return found, closed
 
 
 def listening(context: Context, findings: Findings, name: str) -> tuple[Listener, ...]:

@@ -30,6 +30,7 @@ class Context:
     kinds: tuple[ResolvedRoute, ...] = ()
     closed_providers: Mapping[str, str] = field(default_factory=dict)
     closed_upstreams: Mapping[str, str] = field(default_factory=dict)
+    closed_logins: Mapping[str, str] = field(default_factory=dict)
     endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
     _made: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.model import AllOf, AnyOf, Gateway
+from gateway.model import AllOf, AnyOf, Authentication, Gateway
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
@@ -23,7 +23,8 @@ class Identity:
     """`providers`, `api_keys`, `basic`, `certificates`: the names that the route accepts.
 
     `lowest`: the tier of a caller who names none. `all_of`: the names in their order, where each of them must hold.
-    `optional`: who shows no credential is let in as nobody.
+    `optional`: who shows no credential is let in as nobody. `login`: the login of browsers, whose provider is among the
+    `providers`; `bearers` are those of them whose tokens are accepted without a login too.
     """
 
     kind: Literal["open", "native", "decided"]
@@ -34,6 +35,8 @@ class Identity:
     certificates: tuple[str, ...] = ()
     all_of: tuple[str, ...] = ()
     optional: bool = False
+    login: str | None = None
+    bearers: tuple[str, ...] = ()
 
     @property
     def without_token(self) -> bool:
@@ -44,8 +47,13 @@ class Identity:
     def requirement(self) -> str:
         """The name of this route's requirement in jwt_authn's map; empty where no token is looked at."""
         if self.all_of:
-            return "&".join(self.providers)
-        return "|".join(self.providers) + ("|missing" if self.providers and self.without_token else "")
+            return "&".join(self.tokens)
+        return "|".join(self.tokens) + ("|missing" if self.tokens and self.without_token else "")
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The names in jwt_authn of what is accepted: a login has its own, which reads the session's cookie alone."""
+        return self.bearers + ((self.login,) if self.login is not None else ())
 
 
 OPEN: Final = Identity("open")
@@ -81,9 +89,10 @@ def identity_of(gateway: Gateway, route: ResolvedRoute) -> Identity:
         gateway.api_keys,
         gateway.basic_auth,
         gateway.client_certificates,
+        gateway.oidc,
     )
-    providers, api_keys, basic, certificates = map(route.authenticated_by, kinds)
-    found = {*providers, *api_keys, *basic, *certificates}
+    bearers, api_keys, basic, certificates, logins = map(route.authenticated_by, kinds)
+    found = {*bearers, *api_keys, *basic, *certificates, *logins}
     if not found:
         raise CompileError("nothing says who may call this route", "authentication")
     who = route.authentication
@@ -91,7 +100,18 @@ def identity_of(gateway: Gateway, route: ResolvedRoute) -> Identity:
     if not found.issuperset(all_of):
         raise CompileError("a way to authenticate that must hold is not there", "authentication")
     optional = isinstance(who, AnyOf) and who.optional
-    native = len(providers) == len(found) == 1 and not all_of and not optional and not gateway.qualify_clients
+    if logins and not fits(who, logins, certificates):
+        raise CompileError("a login does not go together with the other ways to authenticate here", "authentication")
+    providers = tuple(dict.fromkeys([*bearers, *(gateway.oidc[name].jwt_provider for name in logins)]))
+    tokens_only = not (api_keys or basic or certificates)
+    native = len(providers) == 1 and tokens_only and not all_of and not optional and not gateway.qualify_clients
     lowest = next(iter(gateway.tiers), "")
     kind: Literal["native", "decided"] = "native" if native else "decided"
-    return Identity(kind, lowest, providers, api_keys, basic, certificates, all_of, optional)
+    return Identity(
+        kind, lowest, providers, api_keys, basic, certificates, all_of, optional, next(iter(logins), None), bearers
+    )
+
+
+def fits(who: Authentication, logins: tuple[str, ...], certificates: tuple[str, ...]) -> bool:
+    """A login sends whoever has no session away: nobody may then come as nobody, or by a certificate."""
+    return isinstance(who, AnyOf) and not who.optional and len(logins) == 1 and not certificates

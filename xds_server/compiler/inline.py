@@ -15,6 +15,7 @@ from envoy.config.core.v3.base_pb2 import DataSource, Node, TransportSocket
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, RouteList
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
@@ -32,6 +33,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from xds_server.compiler.names import listener_of
+from xds_server.compiler.oauth2_per_route import OAuth2PerRoute
 from xds_server.compiler.settings import Certificate
 from xds_server.compiler.tables import reading
 from xds_server.compiler.wire import pack, socket_address
@@ -56,7 +58,7 @@ def bootstrap(messages: Iterable[Message], *, admin: tuple[str, int] | None = No
     """A static bootstrap of everything in `messages`. Raises KeyError when one refers to what is not there."""
     found = tuple(messages)
     resources = Resources(
-        routes={m.name: m for m in found if isinstance(m, RouteConfiguration)},
+        routes={m.name: static_logins(m) for m in found if isinstance(m, RouteConfiguration)},
         scopes=tuple(m for m in found if isinstance(m, ScopedRouteConfiguration)),
         endpoints={m.cluster_name: m for m in found if isinstance(m, ClusterLoadAssignment)},
         extensions={m.name: m for m in found if isinstance(m, TypedExtensionConfig)},
@@ -100,6 +102,8 @@ def disguised_secret(secret: Secret, stand_in: Certificate) -> Secret:
         result.tls_certificate.certificate_chain.CopyFrom(DataSource(inline_bytes=stand_in.chain))
         result.tls_certificate.private_key.CopyFrom(DataSource(inline_bytes=stand_in.key))
         result.tls_certificate.ClearField("watched_directory")  # it is on the node
+    if result.HasField("generic_secret"):
+        result.generic_secret.secret.inline_bytes = THROWAWAY_KEY.encode()
     return result
 
 
@@ -180,6 +184,29 @@ def static_tls(common: CommonTlsContext) -> None:
         common.validation_context_sds_secret_config.ClearField("sds_config")
     if common.HasField("combined_validation_context"):
         common.combined_validation_context.validation_context_sds_secret_config.ClearField("sds_config")
+
+
+def static_logins(table: RouteConfiguration) -> RouteConfiguration:
+    """The table with the secrets of its routes' logins looked up among the static ones."""
+    result = copied(table)
+    for host in result.virtual_hosts:
+        for route in host.routes:
+            static_login(route)
+        for leaf in reading.leaves_of(host.matcher) if host.HasField("matcher") else ():
+            routes = RouteList.FromString(leaf.value)
+            for route in routes.routes:
+                static_login(route)
+            leaf.value = routes.SerializeToString(deterministic=True)
+    return result
+
+
+def static_login(route: Route) -> None:
+    for config in route.typed_per_filter_config.values():
+        if holds(config, OAuth2PerRoute):
+            login = unpacked(config, OAuth2PerRoute)
+            login.config.credentials.token_secret.ClearField("sds_config")
+            login.config.credentials.hmac_secret.ClearField("sds_config")
+            config.CopyFrom(pack(login))
 
 
 def holds(value: Any, kind: type[Message]) -> bool:

@@ -53,6 +53,28 @@ def preflight(route: str) -> str:
     return route + PREFLIGHT
 
 
+def token_endpoint(login: str) -> str:
+    """The cluster of a login's token endpoint."""
+    return f"tollhouse/oidc/{login}"
+
+
+def client_secret(login: str) -> str:
+    return f"tollhouse/oidc/{login}/client-secret"
+
+
+def session_key(login: str) -> str:
+    return f"tollhouse/oidc/{login}/session-key"
+
+
+SESSION_COOKIE: Final = "tollhouse-oidc-"
+"""What the names of all cookies of logins begin with."""
+
+
+def session_cookie(word: str, login: str) -> str:
+    """`id_token`: a browser may hold sessions of several logins of one host."""
+    return f"{SESSION_COOKIE}{login}-{word.replace('_', '-')}"
+
+
 QUIC: Final = "/http3"
 """Suffix of the UDP listener beside an operator's listener."""
 

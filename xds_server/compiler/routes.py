@@ -86,6 +86,8 @@ class RouteCompiler:
         for provider in identity.providers:
             if provider in self.context.closed_providers:
                 raise ClosedError(self.context.closed_providers[provider])
+        if identity.login in self.context.closed_logins:
+            raise ClosedError(self.context.closed_logins[identity.login or ""])
         spec = RouteSpec(identity, route)
         whole = self._route(route, chain.route_configs(self.context, spec))
         if route.rate_limits:

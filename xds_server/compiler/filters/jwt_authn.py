@@ -34,6 +34,7 @@ from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import Stage, discovered_filter
 from xds_server.compiler.identity import Identity, RouteSpec, identify
+from xds_server.compiler.names import session_cookie
 from xds_server.compiler.settings import HmacKey, KeySet
 from xds_server.compiler.wire import duration, extension
 
@@ -58,17 +59,31 @@ def extend(context: Context) -> TypedExtensionConfig:
     names = sorted(set(context.gateway.jwt_providers) - set(context.closed_providers))
     identities = sorted(used_identities(context), key=lambda identity: identity.requirement)
     config = JwtAuthentication(
-        providers={name: provider(context, name) for name in names},
+        providers={name: provider(context, name) for name in names}
+        | {name: of_login(context, name) for name in logins_of(context, names)},
         requirement_map={identity.requirement: required(identity) for identity in identities},
         bypass_cors_preflight=False,
         strip_failure_response=False,
     )
     if names:  # no match means "allow": what forgot to name its requirement needs a token
         everything = RequirementRule(
-            match=RouteMatch(prefix="/"), requires=required(Identity("native", "", tuple(names)))
+            match=RouteMatch(prefix="/"), requires=required(Identity("native", "", tuple(names), bearers=tuple(names)))
         )
         config.rules.append(everything)
     return extension(NAME, config)
+
+
+def logins_of(context: Context, providers: list[str]) -> list[str]:
+    return sorted(name for name, login in context.gateway.oidc.items() if login.jwt_provider in providers)
+
+
+def of_login(context: Context, name: str) -> EnvoyProvider:
+    """The login's provider, with the session's cookie as the only place of the token. What it says is the same."""
+    found = EnvoyProvider()
+    found.CopyFrom(provider(context, context.gateway.oidc[name].jwt_provider))
+    found.ClearField("from_headers")
+    found.from_cookies[:] = [session_cookie("id_token", name)]
+    return found
 
 
 def used_identities(context: Context) -> set[Identity]:
@@ -86,7 +101,7 @@ def used_identities(context: Context) -> set[Identity]:
 
 def required(identity: Identity) -> JwtRequirement:
     """A token of any of the providers, or of each; where one may be missing, the decision service sees to that."""
-    tokens = [JwtRequirement(provider_name=name) for name in identity.providers]
+    tokens = [JwtRequirement(provider_name=name) for name in identity.tokens]
     if identity.without_token:
         tokens.append(JwtRequirement(allow_missing=Empty()))
     if len(tokens) == 1:
