@@ -1,5 +1,6 @@
 """Logins on a real Envoy: a browser goes to its issuer and comes back with a session, and nobody else gets one."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,21 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import jwt
 import pytest
+import yaml
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from prometheus_client import CollectorRegistry
 
+from gateway.model import decode
+from tests.ads import real_envoy
 from tests.support.oidc import CLIENT_SECRET, OidcServer
 from tests.support.upstream import Upstream
-from xds_server.compiler import HmacKey
+from xds_server.ads.hub import Hub
+from xds_server.ads.server import start
+from xds_server.compiler import HmacKey, Settings, compile  # noqa: A004
+from xds_server.compiler.inline import bootstrap, without_secrets
+from xds_server.resources import LISTENER, ROUTES, Snapshot
 
+from . import golden
 from .running import KEY, SECRETS, RunningGateway, claims
 
 DOCUMENT = (Path(__file__).parent / "oidc.yaml").read_text()
@@ -41,8 +52,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, issuer: OidcServer) -> Ite
 class Browser:
     """Keeps the site's cookies, as browsers do; it goes where it is sent only when told to."""
 
-    def __init__(self, gateway: RunningGateway) -> None:
-        self.gateway, self.cookies = gateway, dict[str, str]()
+    def __init__(self, url: str) -> None:
+        self.url, self.cookies = url, dict[str, str]()
 
     def get(self, url: str, method: str = "GET", **headers: str) -> httpx.Response:
         """`url` at the site, whatever its scheme and host."""
@@ -50,7 +61,7 @@ class Browser:
         sent = {"host": SITE, **headers}
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        with httpx.Client(base_url=self.gateway.url, timeout=20) as client:
+        with httpx.Client(base_url=self.url, timeout=20) as client:
             answer = client.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=sent)
         for line in answer.headers.get_list("set-cookie"):
             pair, _, attributes = line.partition(";")
@@ -81,7 +92,7 @@ class Browser:
 @pytest.fixture
 def browser(gateway: RunningGateway, issuer: OidcServer) -> Browser:
     issuer.id_token, issuer.refresh_token = token(), ""
-    return Browser(gateway)
+    return Browser(gateway.url)
 
 
 def token(**more: Any) -> str:
@@ -132,7 +143,7 @@ def test_rules_hold_for_a_session(browser: Browser, issuer: OidcServer) -> None:
     browser.login()
     assert browser.get("/account/staff").status_code == 403
     issuer.id_token = token(staff=True)
-    staff = Browser(browser.gateway)
+    staff = Browser(browser.url)
     assert staff.login("/account/staff").status_code == 200
 
 
@@ -162,7 +173,7 @@ def test_a_token_that_the_provider_refuses_is_no_session(
 
 def test_a_login_that_was_not_begun_here_is_refused(browser: Browser) -> None:
     stolen = browser.to_issuer("/account")
-    other = Browser(browser.gateway)
+    other = Browser(browser.url)
     assert other.get(stolen).status_code == 401
     assert other.get("/account").status_code == 302
 
@@ -213,3 +224,70 @@ def test_other_routes_do_not_know_of_logins(browser: Browser) -> None:
     browser.login()
     assert browser.get("/api").status_code == 401
     assert browser.get("/open").status_code == 200
+
+
+def test_a_check_of_the_document_sees_neither_secret() -> None:
+    found = golden.compiled("oidc").messages
+    keys = [
+        m.generic_secret.secret.inline_bytes for m in found if isinstance(m, Secret) and m.HasField("generic_secret")
+    ]
+    static = bootstrap(without_secrets(found, golden.SITE)).SerializeToString()
+    assert len(set(keys)) == 3, "logins of one secret have keys of their own"
+    assert not any(key in static for key in keys)
+
+
+async def test_a_new_client_secret_ends_all_sessions_and_changes_no_route(tmp_path: Path, issuer: OidcServer) -> None:
+    """From a control plane: secrets come by SDS, and one that goes away closes what needs it."""
+    issuer.id_token, issuer.refresh_token = token(), ""
+    hub, settings = Hub(), Settings(listener_ports={"http": real_envoy.free_port()})
+
+    def publish(revision: int, secret: str | None) -> Snapshot:
+        found = SECRETS if secret is None else {**SECRETS, "shop-secret": HmacKey(secret.encode())}
+        snapshot = Snapshot.of(revision, compile(document, settings, found, strict=True).messages)
+        hub.publish(snapshot)
+        return snapshot
+
+    with Upstream() as echo:
+        text = DOCUMENT.replace("ECHO", str(echo.port)).replace("ISSUER", str(issuer.port))
+        document = decode(yaml.safe_load(text))
+        server = await start(hub, "127.0.0.1:0", registry=CollectorRegistry())
+        try:
+            first = publish(1, "old")
+            async with real_envoy.running("delta", server.port, tmp_path) as envoy:
+                await envoy.port("http")
+                browser = Browser(f"http://127.0.0.1:{settings.listener_ports['http']}")
+                await until(browser, 302)
+                assert (await asyncio.to_thread(browser.get, await back(browser))).status_code >= 400, "the wrong one"
+                second = publish(2, CLIENT_SECRET)
+                assert all(first.types[kind].version == second.types[kind].version for kind in (LISTENER, ROUTES))
+                await logged_in(browser)
+                publish(3, "another")
+                await until(browser, 302)
+                publish(4, None)
+                await until(browser, 500)
+                assert (await asyncio.to_thread(browser.get, "/open")).status_code == 200
+        finally:
+            await server.stop(0)
+
+
+async def back(browser: Browser) -> str:
+    return await asyncio.to_thread(browser.to_issuer, "/account")
+
+
+async def logged_in(browser: Browser) -> None:
+    async with asyncio.timeout(20):
+        while (await asyncio.to_thread(browser.get, "/account")).status_code != 200:
+            await asyncio.to_thread(browser.get, await back(browser))
+
+
+async def until(browser: Browser, status: int) -> None:
+    async with asyncio.timeout(20):
+        while await asyncio.to_thread(status_of, browser) != status:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def status_of(browser: Browser) -> int:
+    try:
+        return browser.get("/account").status_code
+    except httpx.TransportError:
+        return 0

@@ -25,7 +25,7 @@ from xds_server.resources import (
 REFERRERS: Final[Mapping[str, tuple[str, ...]]] = {
     CLUSTER: (LISTENER, SCOPED_ROUTES, ROUTES, EXTENSION),
     ENDPOINTS: (CLUSTER,),
-    SECRET: (CLUSTER, LISTENER),
+    SECRET: (CLUSTER, LISTENER, ROUTES),
     EXTENSION: (LISTENER,),
     SCOPED_ROUTES: (LISTENER,),
     ROUTES: (LISTENER, SCOPED_ROUTES),
