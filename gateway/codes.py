@@ -117,6 +117,7 @@ CODES: Final = {
     "GW353": Code("client certificates on a listener that does not verify any"),
     "GW354": Code("a path of a login that no route of it takes"),
     "GW355": Code("ways to authenticate that do not go together with a login"),
+    "GW356": _warning("a login whose tokens are not for whom its provider expects"),
     "GW361": Code("an address or host name that is not one"),
     "GW362": Code("an endpoint that is listed twice"),
     "GW363": _warning("a health check whose timeout is longer than its interval"),

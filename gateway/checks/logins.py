@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from gateway.checks.scope import Scope
 from gateway.model import AnyOf, Authentication, Oidc, PathMatch
-from gateway.problems import Problem
+from gateway.problems import Path, Problem
 from gateway.resolve import ResolvedRoute, by_host
 
 
@@ -12,11 +12,21 @@ def problems(scope: Scope) -> Iterator[Problem]:
     for name, login in scope.gateway.oidc.items():
         path = ("oidc", name)
         yield from scope.dangling("jwt_providers", login.jwt_provider, (*path, "jwt_provider"))
+        yield from _for_somebody_else(scope, login, path)
         if login.redirect_path == login.logout_path:
             yield Problem("GW354", (*path, "logout_path"), f"'{login.logout_path}' is the `redirect_path` too")
     for route in scope.routes:
         yield from _together(scope, route)
     yield from _unreachable(scope)
+
+
+def _for_somebody_else(scope: Scope, login: Oidc, path: Path) -> Iterator[Problem]:
+    """ID tokens are for the client, and perhaps for others too (OpenID Connect Core 1.0, 2)."""
+    provider = scope.gateway.jwt_providers.get(login.jwt_provider)
+    if provider is not None and login.client_id not in provider.audiences:
+        message = f"ID tokens are for '{login.client_id}', which '{login.jwt_provider}' does not have in its audiences"
+        help_ = "add it to the `audiences`, unless the issuer names one of them in ID tokens too"
+        yield Problem("GW356", (*path, "client_id"), message, help_, "warning")
 
 
 def _together(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:

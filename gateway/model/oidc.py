@@ -2,10 +2,10 @@
 
 import ipaddress
 import re
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from gateway.model.base import Model
 from gateway.model.callers import SecretRef
@@ -64,6 +64,12 @@ class Oidc(Model):
     redirect_path: OwnPath = "/oauth2/callback"
     logout_path: OwnPath = "/oauth2/logout"
     scopes: tuple[ScopeWord, ...] = Field(default=("openid",), min_length=1)
+
+    @model_validator(mode="after")
+    def _asks_for_a_token(self) -> Self:
+        if "openid" not in self.scopes:
+            raise ValueError("write openid among the scopes: without it there is no ID token")
+        return self
 
     @property
     def token_address(self) -> Address:
