@@ -8,6 +8,7 @@ Figures to read, never asserted. `--concurrency 1`, and Envoy's own CPU a reques
 import asyncio
 import gc
 import logging
+import multiprocessing
 import resource
 import statistics
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ import structlog
 from gateway.model import decode
 from gwctl.up.process import free_port
 from tests.ads.real_envoy import running
+from tests.bench.load import load
 from tests.bench.throughput import measured
 from tests.support.gateway import until
 from xds_server import compiler
@@ -181,12 +184,36 @@ async def live(count: int = 10_000, rounds: int = 20) -> None:
             async with running("delta", server.port, Path(directory)):
                 await said(port, "ok", 60)
                 took = [await change(compiling, hub, port, f"edition {number}") for number in range(rounds)]
+                calm, busy = await churn(compiling, hub, port)
         await server.stop(0)
         print(
             f"routes    one changed of {count} live, scopes {scoping}: p50 {statistics.median(took) * 1000:.1f} ms   "
-            f"max {max(took) * 1000:.1f} ms after the push",
+            f"max {max(took) * 1000:.1f} ms after the push   p99 of others {calm:.2f} ms, "
+            f"under 5 changes a second {busy:.2f} ms ({busy / calm:.2f} times)",
             flush=True,
         )
+
+
+async def churn(compiling: Compiling, hub: Hub, port: int, changes: int = 25) -> tuple[float, float]:
+    """The p99 in milliseconds of requests for another route, without changes and under five of them a second."""
+    editions = []
+    for number in range(changes):
+        compiling.change(0, f"churn {number}")
+        editions.append(compiling.snapshot())
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        calm = await loop.run_in_executor(pool, loaded, port, changes / 5)
+        under = loop.run_in_executor(pool, loaded, port, changes / 5)
+        for edition in editions:
+            hub.publish(edition)
+            await asyncio.sleep(0.2)
+        return calm, await under
+
+
+def loaded(port: int, seconds: float) -> float:
+    result = asyncio.run(load(port, "/m1/r0", {}, connections=4, seconds=seconds))
+    assert set(result.statuses) == {200}, result.statuses
+    return result.percentile(0.99)
 
 
 async def change(compiling: Compiling, hub: Hub, port: int, body: str) -> float:
