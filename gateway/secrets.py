@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.jwks import keyset_name
-from gateway.model import Gateway, ListenerTls, UpstreamTls
+from gateway.model import Gateway, Jwks, ListenerTls, UpstreamTls
 from gateway.problems import Path
 
 SYSTEM_CA: Final = "tollhouse/system-ca"
@@ -45,15 +45,19 @@ def references(gateway: Gateway) -> Iterator[tuple[SecretName, Path]]:
         if login.token_address.tls:
             yield SecretName(SYSTEM_CA, "ca"), ("oidc", name, "token_endpoint")
     for name, provider in gateway.jwt_providers.items():
-        if provider.jwks.uri is not None:
-            yield SecretName(keyset_name(provider.jwks.uri), "jwks"), ("jwt_providers", name, "jwks", "uri")
-        if provider.jwks.hs256 is not None:
-            yield SecretName(provider.jwks.hs256.secret, "hs256"), ("jwt_providers", name, "jwks", "hs256", "secret")
+        yield from _of_provider(provider.jwks, ("jwt_providers", name, "jwks"))
 
 
 def authority(tls: UpstreamTls) -> str:
     """The name of the CA bundle that an upstream's certificate must come from."""
     return tls.ca_secret or SYSTEM_CA
+
+
+def _of_provider(jwks: Jwks, path: Path) -> Iterator[tuple[SecretName, Path]]:
+    if jwks.uri is not None:
+        yield SecretName(keyset_name(jwks.uri), "jwks"), (*path, "uri")
+    if jwks.hs256 is not None:
+        yield SecretName(jwks.hs256.secret, "hs256"), (*path, "hs256", "secret")
 
 
 def _of_upstream(tls: UpstreamTls, path: Path) -> Iterator[tuple[SecretName, Path]]:

@@ -21,7 +21,17 @@ from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Acked, Nacked, Reject
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.stream import Limits
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, PUSH_ORDER, ROUTES, SCOPED_ROUTES, SECRET, Snapshot
+from xds_server.resources import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    LISTENER,
+    PUSH_ORDER,
+    ROUTES,
+    SCOPED_ROUTES,
+    SECRET,
+    Snapshot,
+)
 
 both = pytest.mark.parametrize("talk", [SotwTalk, DeltaTalk], ids=["sotw", "delta"])
 variants = pytest.mark.parametrize(

@@ -10,7 +10,17 @@ from google.protobuf.message import Message
 
 from gateway.jwks import keyset_name
 from gateway.model import Endpoint, Gateway, decode
-from xds_server.compiler import CaBundle, Certificate, Compiled, HmacKey, KeySet, RevocationList, Secret, Settings, compile  # noqa: A004
+from xds_server.compiler import (
+    CaBundle,
+    Certificate,
+    Compiled,
+    HmacKey,
+    KeySet,
+    RevocationList,
+    Secret,
+    Settings,
+    compile,
+)
 
 CASES = Path(__file__).parent / "cases"
 TLS = Path(__file__).parent / "tls"

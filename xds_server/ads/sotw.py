@@ -1,7 +1,7 @@
 """The state-of-the-world variant.
 
-LDS, CDS and SRDS responses are the full set, absence deletes (statement 29). Responses of every other type carry only what
-the client does not hold yet: new names and changed contents (statement 30).
+LDS, CDS and SRDS responses are the full set, absence deletes (statement 29). Responses of every other type carry only
+what the client does not hold yet: new names and changed contents (statement 30).
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -33,5 +33,9 @@ def on_table(context: Context) -> Any | None:
 
 
 STAGE: Final = Stage(
-    NAME, "what no table is there for is answered before anything asks for credentials", configure, no_route_config, on_table
+    NAME,
+    "what no table is there for is answered before anything asks for credentials",
+    configure,
+    no_route_config,
+    on_table,
 )
