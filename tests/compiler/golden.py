@@ -19,7 +19,7 @@ from xds_server.compiler import (
     RevocationList,
     Secret,
     Settings,
-    compile,
+    compile,  # noqa: A004
 )
 
 CASES = Path(__file__).parent / "cases"
