@@ -18,7 +18,7 @@ test: check ## everything CI runs: linters, types, contracts, and the whole test
 
 fuzz: install ## long campaigns of what `make test` does briefly: broken documents, and requests against a real Envoy
 	TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
-		$(BIN)/pytest -q tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py $(ARGS)
+		$(BIN)/pytest -n 2 --dist worksteal -q tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py $(ARGS)
 
 check: install stubs lint types contracts ## linters, types and import contracts
 
