@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from gateway.model import decode
 from gateway.problems import Path as PathInDocument
 from xds_server.compiler import compile  # noqa: A004
 from xds_server.compiler.inline import without_secrets
-from xds_server.validate import find_envoy, throwaway_certificate, validate
+from xds_server.validate import find_envoy, patience, throwaway_certificate, validate
 
 from .golden import CASES, SECRETS, SETTINGS, compiled
 
@@ -75,3 +76,10 @@ def test_the_environment_says_which_envoy(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert packaged.name == "envoy"
     monkeypatch.setenv("TOLLHOUSE_ENVOY", str(tmp_path / "mine"))
     assert find_envoy() == tmp_path / "mine"
+
+
+def test_envoy_is_given_time_by_the_size_of_what_it_checks() -> None:
+    small = compiled("empty").messages
+    large = [RouteConfiguration(name="x" * 90_000_000)]
+    assert patience(small) == pytest.approx(10, abs=0.1)
+    assert patience(large) == pytest.approx(100, abs=1)
