@@ -46,7 +46,7 @@ class Nacked:
 class Reject:
     """The stream must end with this gRPC status."""
 
-    code: Literal["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "OK"]
+    code: Literal["INVALID_ARGUMENT", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "OK"]
     message: str
 
 

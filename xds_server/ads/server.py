@@ -16,12 +16,25 @@ from prometheus_client import CollectorRegistry
 
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.hub import Hub
+from xds_server.ads.identity import Access, Gate, caller
 from xds_server.ads.metrics import AdsMetrics
 from xds_server.ads.servicer import Call, Ended, Pace, first_of, status
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.stream import Limits
+from xds_server.ads.tls import ServerTls
 from xds_server.ads.wire import Encoder, delta_encoder, sotw_encoder
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET
+from xds_server.resources import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    LISTENER,
+    RATE_LIMITS,
+    ROUTES,
+    RUNTIME,
+    SCOPED_ROUTES,
+    SECRET,
+    VIRTUAL_HOST,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +50,33 @@ SERVICES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "envoy.service.listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
         "envoy.service.route.v3.RouteDiscoveryService": ("Routes", ROUTES),
         "envoy.service.route.v3.ScopedRoutesDiscoveryService": ("ScopedRoutes", SCOPED_ROUTES),
+        "envoy.service.route.v3.VirtualHostDiscoveryService": ("VirtualHosts", VIRTUAL_HOST),
+        "envoy.service.runtime.v3.RuntimeDiscoveryService": ("Runtime", RUNTIME),
+        "ratelimit.service.ratelimit.v3.RateLimitConfigDiscoveryService": ("RlsConfigs", RATE_LIMITS),
     }
 )
 """Service to the suffix of its Stream… and Delta… methods and the type that it implies. Fetch… is not offered."""
+
+VARIANTS: Final[Mapping[str, type[SotwStream] | type[DeltaStream]]] = MappingProxyType(
+    {"Stream": SotwStream, "Delta": DeltaStream}
+)
+
+ONE_VARIANT: Final[Mapping[str, str]] = MappingProxyType({VIRTUAL_HOST: "Delta", RATE_LIMITS: "Stream"})
+"""Types whose own service defines one of the two methods only."""
+
+HEALTH: Final = tuple(f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "List", "Watch"))
+
+METHODS: Final[Mapping[str, Access]] = MappingProxyType(
+    {
+        **{
+            f"/{service}/{prefix}{suffix}": Access.NODE
+            for service, (suffix, _) in SERVICES.items()
+            for prefix in ("Stream", "Delta")
+        },
+        **dict.fromkeys(HEALTH, Access.OPEN),
+    }
+)
+"""Every method that is answered, by its exact path, and who may call it."""
 
 STREAMS_PER_SECOND: Final = 200
 """How many streams a stopping server ends in a second."""
@@ -54,6 +91,8 @@ OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),
+    # A certificate is looked at in the handshake only: one that has run out must not serve new streams for long.
+    ("grpc.max_connection_age_ms", 30 * 60 * 1000),
 )
 
 
@@ -112,31 +151,33 @@ async def start(
     *,
     options: AdsOptions | None = None,
     registry: CollectorRegistry | None = None,
-    credentials: Any = None,
+    tls: ServerTls | None = None,
     insecure_plaintext: bool = False,
 ) -> AdsServer:
     """Serve `hub` on `address` ("host:port", port 0 for any).
 
-    Without `credentials` (grpc.ServerCredentials) the address must be loopback: whoever reaches the port could read
-    every secret. `insecure_plaintext` takes that risk. Raises ValueError for such an address, OSError if it cannot be
-    bound.
+    Without `tls` the address must be loopback: whoever reaches the port could read every secret. `insecure_plaintext`
+    takes that risk. Raises ValueError for such an address or files that are no certificates, OSError if it cannot be
+    bound or a file cannot be read.
     """
     options = options or AdsOptions()
-    if credentials is None:
+    if tls is None:
         _plaintext(address, insecure_plaintext)
     metrics, closing = AdsMetrics(registry or CollectorRegistry()), Closing()
-    server = grpc.aio.server(options=options.grpc)
+    gate = Gate(METHODS, tls.trust_domain if tls else None)
+    server = grpc.aio.server(interceptors=(gate,), options=options.grpc)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_generic_rpc_handlers(tuple(_handlers(hub, options, metrics, closing)))
-    port = _bind(server, address, credentials)
+    port = _bind(server, address, tls)
     await _report(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
-    log.info("xds server started", address=address, port=port, tls=credentials is not None)
+    log.info("xds server started", address=address, port=port, tls=tls is not None)
     return AdsServer(server, checks, port, closing, asyncio.create_task(_serving(hub, checks)))
 
 
-def _bind(server: Any, address: str, credentials: Any) -> int:
+def _bind(server: Any, address: str, tls: ServerTls | None) -> int:
+    credentials = tls.credentials() if tls else None
     try:
         if credentials is None:
             return int(server.add_insecure_port(address))
@@ -151,7 +192,7 @@ def _plaintext(address: str, allowed: bool) -> None:
     if not allowed:
         raise ValueError(
             f"{address} is not a loopback address: xDS without TLS would hand every secret to whoever connects; "
-            "pass credentials, or insecure_plaintext to take that risk"
+            "pass tls, or insecure_plaintext to take that risk"
         )
     log.warning(
         "xds is served without TLS beyond this machine: every secret can be read by whoever connects", address=address
@@ -179,14 +220,15 @@ async def _report(checks: Any, state: Any) -> None:
 
 
 def _handlers(hub: Hub, options: AdsOptions, metrics: AdsMetrics, closing: Closing) -> list[Any]:
-    encoders = {SotwStream: sotw_encoder(), DeltaStream: delta_encoder()}
+    encoders: Mapping[Any, Encoder] = {SotwStream: sotw_encoder(), DeltaStream: delta_encoder()}
     handlers = []
     for service, (suffix, implied) in SERVICES.items():
         methods = {
             f"{prefix}{suffix}": grpc.stream_stream_rpc_method_handler(
                 _behaviour(hub, options, metrics, closing, kind, encoders[kind], implied)  # bytes in, bytes out
             )
-            for prefix, kind in (("Stream", SotwStream), ("Delta", DeltaStream))
+            for prefix, kind in VARIANTS.items()
+            if ONE_VARIANT.get(implied, prefix) == prefix
         }
         handlers.append(grpc.method_handlers_generic_handler(service, methods))
     return handlers
@@ -203,7 +245,7 @@ def _behaviour(
 ) -> Any:
     async def stream(requests: AsyncIterator[bytes], context: Any) -> None:
         machine = kind(f"{secrets.token_hex(4)}-", implied, options.limits)
-        call = Call(hub, machine, encoder, metrics, options.pace, context)
+        call = Call(hub, machine, encoder, metrics, options.pace, context, caller())
         age = stream_age(options.max_age) if options.max_age is not None else None
         closing.streams += 1
         try:

@@ -19,6 +19,7 @@ from xds_server.ads.board import Mode
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Acked, Event, Nacked, Reject, Send
 from xds_server.ads.hub import Hub
+from xds_server.ads.identity import Peer
 from xds_server.ads.metrics import AdsMetrics
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.wire import Encoder
@@ -78,9 +79,10 @@ class Call:
         metrics: AdsMetrics,
         pace: Pace,
         context: Any,
+        peer: Peer,
     ) -> None:
         self._hub, self._machine, self._encoder = hub, machine, encoder
-        self._metrics, self._pace, self._context = metrics, pace, context
+        self._metrics, self._pace, self._context, self._peer = metrics, pace, context, peer
         self._stream = 0
         self._written: dict[str, float] = {}
         self._log = log.bind(peer=context.peer())
@@ -157,10 +159,17 @@ class Call:
             return (Reject("RESOURCE_EXHAUSTED", f"a request may have {self._pace.request_bytes} bytes"),)
         try:
             if isinstance(self._machine, SotwStream):
-                return self._machine.receive(DiscoveryRequest.FromString(data))
-            return self._machine.receive(DeltaDiscoveryRequest.FromString(data))
+                request = DiscoveryRequest.FromString(data)
+                return self._stranger(request) or self._machine.receive(request)
+            changes = DeltaDiscoveryRequest.FromString(data)
+            return self._stranger(changes) or self._machine.receive(changes)
         except DecodeError:
             return (Reject("INVALID_ARGUMENT", "not a discovery request"),)
+
+    def _stranger(self, request: DiscoveryRequest | DeltaDiscoveryRequest) -> tuple[Reject, ...]:
+        """Also later requests may carry a node, and it must still be the client's own."""
+        refusal = self._peer.refuse(request.node.id)
+        return () if refusal is None else (refusal,)
 
     def _connect(self) -> None:
         node = self._machine.node
