@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from google.protobuf.message import Message
 
 PREFIX: Final = "type.googleapis.com/"
@@ -23,8 +24,22 @@ ROUTES: Final = PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SCOPED_ROUTES: Final = PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
 SECRET: Final = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 EXTENSION: Final = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+VIRTUAL_HOST: Final = PREFIX + "envoy.config.route.v3.VirtualHost"
+RUNTIME: Final = PREFIX + "envoy.service.runtime.v3.Runtime"
+RATE_LIMITS: Final = PREFIX + "ratelimit.config.ratelimit.v3.RateLimitConfig"
 
-PUSH_ORDER: Final = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES)
+PUSH_ORDER: Final = (
+    RUNTIME,
+    CLUSTER,
+    ENDPOINTS,
+    SECRET,
+    EXTENSION,
+    LISTENER,
+    SCOPED_ROUTES,
+    ROUTES,
+    VIRTUAL_HOST,
+    RATE_LIMITS,
+)
 """Make before break: what is referred to goes out before what refers to it (xDS protocol, "Eventual consistency").
 
 Listeners and scopes ask for their route tables by name once they know them. Until a new scope has its table its
@@ -49,12 +64,24 @@ def endpoints_of(message: Message) -> str:
     return ""
 
 
+def aliases_of(message: Message) -> tuple[str, ...]:
+    """The names under which Envoy asks for this virtual host on demand: `<route table>/<host>` (xDS statement 46).
+
+    A virtual host is called `<route table>/<anything>`. Domains with a wildcard have none: nobody sends such a host.
+    """
+    if not isinstance(message, VirtualHost):
+        return ()
+    table = message.name.rpartition("/")[0]
+    return tuple(f"{table}/{domain}" for domain in message.domains if "*" not in domain)
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One serialised resource. `data` is the message itself, without the Any around it.
 
     `endpoints` names the ClusterLoadAssignment that an EDS cluster warms on (empty for everything else): whoever gets
-    such a cluster anew needs that assignment again (xDS statement 49).
+    such a cluster anew needs that assignment again (xDS statement 49). `aliases` count as its name where a client
+    subscribes.
     """
 
     type_url: str
@@ -62,13 +89,14 @@ class Resource:
     data: bytes
     version: str
     endpoints: str = ""
+    aliases: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, message: Message) -> "Resource":
         type_url = PREFIX + message.DESCRIPTOR.full_name
         data = message.SerializeToString(deterministic=True)
         name = getattr(message, NAME_FIELD.get(type_url, "name"))
-        return cls(type_url, name, data, version_of(data), endpoints_of(message))
+        return cls(type_url, name, data, version_of(data), endpoints_of(message), aliases_of(message))
 
 
 class Serialised:
@@ -94,6 +122,11 @@ class TypeSnapshot:
 
     type_url: str
     resources: Mapping[str, Resource]
+
+    @cached_property
+    def by_alias(self) -> Mapping[str, Resource]:
+        """The first in name order, where several have one alias."""
+        return {alias: r for r in reversed(self.resources.values()) for alias in r.aliases}
 
     @cached_property
     def version(self) -> str:

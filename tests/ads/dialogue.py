@@ -14,14 +14,28 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
+from protos.rls_conf import RateLimitConfig
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Event, Send
 from xds_server.ads.sotw import SotwStream
-from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, Snapshot
+from xds_server.resources import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    LISTENER,
+    RATE_LIMITS,
+    ROUTES,
+    RUNTIME,
+    SCOPED_ROUTES,
+    SECRET,
+    VIRTUAL_HOST,
+    Snapshot,
+)
 
 NODE = "node-1"
 
@@ -61,7 +75,24 @@ def extension(name: str, edition: int = 0) -> TypedExtensionConfig:
     return TypedExtensionConfig(name=name, typed_config=AnyMessage(type_url=f"type.example/{edition}"))
 
 
+def virtual_host(name: str, edition: int = 0, *domains: str) -> VirtualHost:
+    message = VirtualHost(name=name, domains=domains)
+    message.retry_policy_typed_config.type_url = f"type.example/{edition}"
+    return message
+
+
+def runtime(name: str, edition: int = 0) -> Runtime:
+    message = Runtime(name=name)
+    message.layer["key"] = edition
+    return message
+
+
+def rate_limits(name: str, edition: int = 0) -> Message:
+    return RateLimitConfig(name=name, domain=str(edition))  # type: ignore[no-any-return]
+
+
 MAKERS = {
+    RUNTIME: runtime,
     CLUSTER: cluster,
     ENDPOINTS: endpoints,
     SECRET: secret,
@@ -69,6 +100,8 @@ MAKERS = {
     LISTENER: listener,
     SCOPED_ROUTES: scope,
     ROUTES: routes,
+    VIRTUAL_HOST: virtual_host,
+    RATE_LIMITS: rate_limits,
 }
 
 

@@ -27,9 +27,12 @@ from xds_server.resources import (
     EXTENSION,
     LISTENER,
     PUSH_ORDER,
+    RATE_LIMITS,
     ROUTES,
+    RUNTIME,
     SCOPED_ROUTES,
     SECRET,
+    VIRTUAL_HOST,
     Snapshot,
 )
 
@@ -285,9 +288,9 @@ def test_s47_updates_go_out_in_make_before_break_order(talk: Kind) -> None:
     t = talk(*(make("a") for make in MAKERS.values()))
     everything(t)
     sends = t.publish(*(make("a", 1) for make in reversed(MAKERS.values())))
-    assert [send.type_url for send in sends] == [CLUSTER, ENDPOINTS, SECRET]
+    assert [send.type_url for send in sends] == [RUNTIME, CLUSTER, ENDPOINTS, SECRET, RATE_LIMITS]
     rest = t.ack(sends[0])
-    assert [send.type_url for send in rest] == [EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES]
+    assert [send.type_url for send in rest] == [EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST]
 
 
 @both

@@ -1,14 +1,14 @@
 """The delta variant: subscriptions are edited, resources carry versions of their own, removals are named."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from xds_server.ads.events import Event, Send
 from xds_server.ads.stream import AdsStream
 from xds_server.ads.substream import WILDCARD, Changes, Substream
-from xds_server.resources import Resource, TypeSnapshot
+from xds_server.resources import VIRTUAL_HOST, Resource, TypeSnapshot
 
 
 @dataclass
@@ -80,11 +80,51 @@ class DeltaSubstream(Substream):
         return Send(self.type_url, nonce, snapshot.version, resources, removed)
 
 
+@dataclass
+class AliasedSubstream(DeltaSubstream):
+    """Virtual hosts: any alias of a resource is as good as its name (statement 46).
+
+    Envoy asks on demand for `<route table>/<host>` and lets the request wait until a response has a resource of that
+    alias. A host that nobody has is therefore answered with an empty one: `removed_resources` would not end the wait.
+    """
+
+    _found: dict[str, str] = field(default_factory=dict)
+    """Alias subscribed to, to the name of what it stands for in the newest snapshot."""
+
+    def covers(self, name: str) -> bool:
+        return super().covers(name) or name in self._found.values()
+
+    def wanted(self, snapshot: TypeSnapshot) -> Mapping[str, Resource]:
+        aliased = {alias: snapshot.by_alias[alias] for alias in self.names & snapshot.by_alias.keys()}
+        self._found = {alias: resource.name for alias, resource in aliased.items()}
+        wanted = super().wanted(snapshot)
+        if self.wildcard or not aliased:
+            return wanted
+        return dict(sorted({**wanted, **{r.name: r for r in aliased.values()}}.items()))
+
+    def _updates(self, wanted: Mapping[str, Resource]) -> Changes:
+        owed = {self._found[alias] for alias in self.owed & self._found.keys()}
+        return {**super()._updates(wanted), **{name: wanted[name] for name in owed if name in wanted}}
+
+    def _removals(self, wanted: Mapping[str, Resource]) -> list[str]:
+        return [name for name in super()._removals(wanted) if name not in self._found]
+
+    def _compose(self, nonce: str, snapshot: TypeSnapshot, wanted: Mapping[str, Resource], batch: Changes) -> Send:
+        unknown = frozenset(name for name in self.owed if name in batch and batch[name] is None)
+        self.owed -= {alias for alias, name in self._found.items() if name in batch}
+        return replace(super()._compose(nonce, snapshot, wanted, batch), unknown=unknown)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        names = set(names)
+        freed = {self._found.pop(name) for name in names & self._found.keys()}
+        super()._forget(names | {name for name in freed if not self.covers(name)})
+
+
 class DeltaStream(AdsStream[DeltaSubstream, DeltaDiscoveryRequest]):
     """One DeltaAggregatedResources (or typed Delta…) call."""
 
     def _substream(self, type_url: str) -> DeltaSubstream:
-        return DeltaSubstream(type_url)
+        return AliasedSubstream(type_url) if type_url == VIRTUAL_HOST else DeltaSubstream(type_url)
 
     def _receive(self, sub: DeltaSubstream, request: DeltaDiscoveryRequest) -> tuple[Event, ...]:
         # A stale nonce settles nothing, but the edit it carries counts (statement 36).

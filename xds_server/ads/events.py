@@ -8,13 +8,17 @@ from xds_server.resources import Resource
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One response to write. `version` is that of the whole type; `removed` is used by the delta variant only."""
+    """One response to write. `version` is that of the whole type; `removed` is used by the delta variant only.
+
+    `unknown`: those of `removed` that a client waits for and that nobody has, which Envoy must be told in another way.
+    """
 
     type_url: str
     nonce: str
     version: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:

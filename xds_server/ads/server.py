@@ -70,8 +70,9 @@ METHODS: Final[Mapping[str, Access]] = MappingProxyType(
     {
         **{
             f"/{service}/{prefix}{suffix}": Access.NODE
-            for service, (suffix, _) in SERVICES.items()
-            for prefix in ("Stream", "Delta")
+            for service, (suffix, implied) in SERVICES.items()
+            for prefix in VARIANTS
+            if ONE_VARIANT.get(implied, prefix) == prefix
         },
         **dict.fromkeys(HEALTH, Access.OPEN),
     }

@@ -18,21 +18,23 @@ from xds_server.resources import (
     ROUTES,
     SCOPED_ROUTES,
     SECRET,
+    VIRTUAL_HOST,
     Snapshot,
     TypeSnapshot,
 )
 
 REFERRERS: Final[Mapping[str, tuple[str, ...]]] = {
-    CLUSTER: (LISTENER, SCOPED_ROUTES, ROUTES, EXTENSION),
+    CLUSTER: (LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST, EXTENSION),
     ENDPOINTS: (CLUSTER,),
-    SECRET: (CLUSTER, LISTENER, ROUTES),
+    SECRET: (CLUSTER, LISTENER, ROUTES, VIRTUAL_HOST),
     EXTENSION: (LISTENER,),
     SCOPED_ROUTES: (LISTENER,),
     ROUTES: (LISTENER, SCOPED_ROUTES),
+    VIRTUAL_HOST: (ROUTES,),
 }
 """Who may still point at a resource: its removal waits for their ACKs on the same stream (statement 48)."""
 
-AFTER_CLUSTERS: Final = frozenset({EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES})
+AFTER_CLUSTERS: Final = frozenset({EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST})
 """Updates of these may point at a new cluster, so they wait for CDS (statement 52); answers to requests never wait."""
 
 

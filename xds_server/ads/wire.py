@@ -15,7 +15,7 @@ from google.protobuf.any_pb2 import Any
 from xds_server.ads.events import Send
 from xds_server.resources import Resource
 
-Key = tuple[str, str, frozenset[str], tuple[str, ...]]
+Key = tuple[str, str, frozenset[str], tuple[str, ...], frozenset[str]]
 
 ENTRIES: Final = 128
 BYTES: Final = 64 * 1024 * 1024
@@ -36,10 +36,19 @@ def _delta(send: Send) -> bytes:
     message = DeltaDiscoveryResponse(
         system_version_info=send.version,
         type_url=send.type_url,
-        resources=[ResourceMessage(name=r.name, version=r.version, resource=_any(r)) for r in send.resources],
-        removed_resources=send.removed,
+        resources=[_resource(resource) for resource in send.resources],
+        removed_resources=[name for name in send.removed if name not in send.unknown],
     )
+    for name in send.removed:
+        if name in send.unknown:  # without content: that ends Envoy's wait for it, where a removal would not
+            message.resources.add(name=name, aliases=(name,))
     return message.SerializeToString(deterministic=True)
+
+
+def _resource(resource: Resource) -> ResourceMessage:
+    return ResourceMessage(
+        name=resource.name, aliases=resource.aliases, version=resource.version, resource=_any(resource)
+    )
 
 
 def _sotw_nonce(nonce: str) -> bytes:
@@ -68,7 +77,7 @@ class Encoder:
 
     def _part(self, send: Send) -> bytes:
         # The version covers all names and contents of the type, so the names select the rest.
-        key = (send.type_url, send.version, frozenset(r.name for r in send.resources), send.removed)
+        key = (send.type_url, send.version, frozenset(r.name for r in send.resources), send.removed, send.unknown)
         part = self._cache.get(key)
         if part is None:
             part = self._cache[key] = self._shared(send)
