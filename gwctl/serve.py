@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -21,9 +21,13 @@ from gwctl.notify import READY, SERVING, STOPPING, notify
 
 if TYPE_CHECKING:
     import uvicorn
+    from sqlalchemy.ext.asyncio import AsyncEngine
     from starlette.types import ASGIApp
 
     from policy.server import DecisionsConfig
+    from xds_server.rollout.publisher import Publisher
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +53,7 @@ class ControlPlane:
     token_file: Path | None
     envoy: Path | None
     insecure_plaintext: bool
+    state_dir: Path | None = None
     forbidden_upstreams: tuple[tuple[str, int], ...] = ()
     unsafe_upstreams: bool = False
 
@@ -61,31 +66,38 @@ class ControlPlane:
 
 
 async def run_control_plane(config: ControlPlane) -> None:
-    """Until SIGTERM. Waits for PostgreSQL; what listens is bound before, so that a wrong address fails at once."""
+    """Until SIGTERM. What listens is bound first, so that a wrong address fails at once.
+
+    Then PostgreSQL is waited for; only for a moment if an earlier process kept what it published.
+    """
     from prometheus_client import CollectorRegistry
 
     from admin import app, tokens
     from admin.service import Service
     from db import engine as engines
-    from db import migrate
     from db.watch import HeadWatch
     from xds_server.ads import server as ads
     from xds_server.ads.hub import Hub
     from xds_server.compiler import Settings
     from xds_server.endpoints import EndpointStore
+    from xds_server.kept import KeptFile
+    from xds_server.rollout import keeping
     from xds_server.rollout.candidate import Builder
+    from xds_server.rollout.freshness import Freshness
     from xds_server.rollout.publisher import Publisher
     from xds_server.secrets import SecretStore
 
     stop = _stop_event()
     listening = _listen(config.api)
     engine = engines.connect(config.database_url)
-    await _once_reachable(lambda: migrate.upgrade(config.database_url), stop)
+    file = KeptFile(config.state_dir / keeping.FILE) if config.state_dir else None
+    kept = keeping.kept(file) if file else None
+    prepared = asyncio.create_task(_prepare_database(config, engine, stop))
+    await _first(stop.wait(), prepared, *([asyncio.sleep(keeping.PATIENCE)] if kept else []))
+    if prepared.done():
+        prepared.result()
     if stop.is_set():
         return
-    first_token = await tokens.ensure(engine)
-    if first_token is not None:
-        _hand_over(first_token, config.token_file)
     settings = Settings(
         listener_address=config.listener_address,
         listener_ports=config.listener_ports,
@@ -97,25 +109,46 @@ async def run_control_plane(config: ControlPlane) -> None:
     builder = Builder(settings, SecretStore(config.secrets_dir), _gate(config.envoy), endpoints)
     hub = Hub()
     publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
+    hub.current = Freshness(engine, publisher)
     service = Service(engine, publisher, hub, builder, config.pepper)
     registry = CollectorRegistry()
     api = _http_server(app.create(service, tokens.Tokens(engine), registry))
     xds = await ads.start(hub, str(config.xds), registry=registry, insecure_plaintext=config.insecure_plaintext)
-    following = asyncio.create_task(publisher.run())
+    following = asyncio.create_task(_follow(prepared, publisher))
     serving = asyncio.create_task(api.serve(sockets=[listening]))
     fetching = asyncio.create_task(builder.key_sets.run())
+    copying = asyncio.create_task(keeping.keep(publisher, file, kept, at_once=not prepared.done()))
     log.info("control_plane_started", api=str(config.api), xds=str(config.xds))
     notify(READY)
-    await _first(stop.wait(), following, serving, fetching)
+    await _first(stop.wait(), following, serving, fetching, copying)
     notify(STOPPING)
     api.should_exit = True
     await asyncio.gather(serving, xds.stop(DRAIN_SECONDS), return_exceptions=True)
-    following.cancel()
-    fetching.cancel()
-    ended = await asyncio.gather(following, fetching, return_exceptions=True)
+    for task in (following, fetching, copying):
+        task.cancel()
+    ended = await asyncio.gather(following, fetching, copying, return_exceptions=True)
     await engines.close(engine)
     log.info("control_plane_stopped")
     _raise_unless_stopped(stop, ended)
+
+
+async def _prepare_database(config: ControlPlane, engine: "AsyncEngine", stop: asyncio.Event) -> None:
+    """Waits for PostgreSQL, brings it to our schema and makes the first token; less if asked to stop."""
+    from admin import tokens
+    from db import migrate
+
+    async def prepare() -> str | None:
+        await migrate.upgrade(config.database_url)
+        return await tokens.ensure(engine)
+
+    first_token = await _once_reachable(prepare, stop)
+    if first_token is not None:
+        _hand_over(first_token, config.token_file)
+
+
+async def _follow(prepared: Awaitable[None], publisher: "Publisher") -> None:
+    await prepared
+    await publisher.run()
 
 
 def decisions_config(**parts: Any) -> "DecisionsConfig":
@@ -171,20 +204,19 @@ def _http_server(app: "ASGIApp") -> "uvicorn.Server":
     )
 
 
-async def _once_reachable(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Tries until the database answers, or until asked to stop."""
+async def _once_reachable(work: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Tries until the database answers, or until asked to stop (None)."""
     from db.engine import Unavailable
 
     pause = RETRY_SECONDS
     while not stop.is_set():
         try:
-            await work()
+            return await work()
         except Unavailable as error:
             log.warning("waiting_for_database", reason=str(error))
             await _first(stop.wait(), asyncio.sleep(pause))
             pause = min(RETRY_LONGEST, pause * 1.5)
-        else:
-            return
+    return None
 
 
 async def _first(*work: Awaitable[Any]) -> None:

@@ -57,6 +57,7 @@ def group(log_format: str, log_level: str) -> None:
 @_option("--listener-address", "TOLLHOUSE_LISTENER_ADDRESS", default="127.0.0.1", show_default=True, help="For Envoys.")
 @_option("--listener-ports", "TOLLHOUSE_LISTENER_PORTS", default="", help="http=8080,…: not the document's.")
 @_option("--token-file", "TOLLHOUSE_TOKEN_FILE", type=click.Path(path_type=Path), help="Where the first token goes.")
+@_option("--state-dir", "TOLLHOUSE_STATE_DIR", type=_DIRECTORY, help="To start without a database.")
 @_option("--envoy", "TOLLHOUSE_ENVOY", type=_FILE, help="The binary that checks changes; found if it is there.")
 @_option("--forbidden-upstreams", "TOLLHOUSE_FORBIDDEN_UPSTREAMS", default="", help="host:port,… no upstream may be.")
 @allow_unsafe_upstreams
@@ -72,6 +73,7 @@ def control_plane(
     listener_address: str,
     listener_ports: str,
     token_file: Path | None,
+    state_dir: Path | None,
     envoy: Path | None,
     forbidden_upstreams: str,
     allow_unsafe_upstreams: bool,
@@ -95,6 +97,7 @@ def control_plane(
         listener_address=listener_address,
         listener_ports=pairs(listener_ports, "--listener-ports"),
         token_file=token_file,
+        state_dir=state_dir,
         envoy=envoy,
         forbidden_upstreams=tuple(_parse(part) for part in forbidden_upstreams.split(",") if part),
         unsafe_upstreams=allow_unsafe_upstreams,

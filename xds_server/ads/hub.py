@@ -1,7 +1,7 @@
 """Where the newest snapshot is. Publishing sets a flag at every stream and returns: nothing queues, nothing locks."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -16,11 +16,20 @@ Listener = Callable[[NodeRow, Acked | Nacked], None]
 """Called on the loop with the row as it is after the event; must not block."""
 
 
+async def always() -> bool:
+    return True
+
+
 class Hub:
-    """One process's newest snapshot and the streams that serve it. Belongs to one event loop."""
+    """One process's newest snapshot and the streams that serve it. Belongs to one event loop.
+
+    `current`: asked when a stream is opened; False if this process may be behind another one, and then a client that
+    brings something else along is left as it is.
+    """
 
     def __init__(self, board: Board | None = None) -> None:
         self.board = board or Board()
+        self.current: Callable[[], Awaitable[bool]] = always
         self._snapshot: Snapshot | None = None
         self._slots: set[asyncio.Event] = set()
         self._listeners: list[Listener] = []

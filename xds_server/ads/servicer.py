@@ -16,6 +16,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from google.protobuf.message import DecodeError
 
 from xds_server.ads.board import Mode
+from xds_server.ads.brought import Brought
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Acked, Event, Nacked, Reject, Send
 from xds_server.ads.hub import Hub
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 SHOWN: Final = 20
 """How many resource names a log line carries."""
+
+DOUBT: Final = 1.0  # seconds between two looks at whether another replica may know better
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Call:
         self._hub, self._machine, self._encoder = hub, machine, encoder
         self._metrics, self._pace, self._context, self._peer = metrics, pace, context, peer
         self._stream = 0
+        self._brought = Brought()
         self._written: dict[str, float] = {}
         self._log = log.bind(peer=context.peer())
         self.mode: Mode = "sotw" if isinstance(machine, SotwStream) else "delta"
@@ -110,7 +114,13 @@ class Call:
                 await asyncio.sleep(wait)  # not reading is what slows a client down
 
     async def _write(self, wake: asyncio.Event) -> None:
+        current = await self._hub.current()
         while True:
+            while not current and self._differs():
+                await asyncio.sleep(DOUBT)
+                current = await self._hub.current()
+            if current:
+                self._brought.forget()
             wake.clear()
             await self._drain()
             try:
@@ -118,6 +128,10 @@ class Call:
                     await wake.wait()
             except TimeoutError:
                 self._machine.release()
+
+    def _differs(self) -> bool:
+        """Whether an answer would replace what the client has, and has perhaps from a newer revision than ours."""
+        return self._hub.snapshot is not None and self._brought.differs(self._hub.snapshot)
 
     async def _drain(self) -> None:
         """Write until the machine has nothing more to say about the newest snapshot."""
@@ -160,8 +174,10 @@ class Call:
         try:
             if isinstance(self._machine, SotwStream):
                 request = DiscoveryRequest.FromString(data)
+                self._brought.note(request)
                 return self._stranger(request) or self._machine.receive(request)
             changes = DeltaDiscoveryRequest.FromString(data)
+            self._brought.note(changes)
             return self._stranger(changes) or self._machine.receive(changes)
         except DecodeError:
             return (Reject("INVALID_ARGUMENT", "not a discovery request"),)
