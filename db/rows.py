@@ -86,6 +86,29 @@ class KeyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """An instance of a service, as it registered. `state`: `healthy`, `unhealthy` or `draining`.
+
+    `ttl`: seconds that a heartbeat is good for; None, with `expires_at` None, until it is deregistered. `owner`: the
+    name of the token that registered it.
+    """
+
+    service: str
+    instance: str
+    address: str
+    port: int
+    weight: int
+    zone: str | None
+    priority: int
+    state: str
+    labels: Mapping[str, str]
+    owner: str
+    ttl: float | None
+    registered_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRow:
     """A token of the control API; only its SHA-256 is stored."""
 

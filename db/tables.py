@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -128,4 +129,32 @@ admin_tokens = Table(
     Column("expires_at", TIME),
     Column("revoked_at", TIME),
     Index("uq_admin_tokens_digest", "digest", unique=True),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("zone", Text),
+    Column("priority", Integer, nullable=False),
+    Column(
+        "state", Text, CheckConstraint("state IN ('healthy', 'unhealthy', 'draining')", name="state"), nullable=False
+    ),
+    Column("labels", Text, nullable=False),  # JSON
+    Column("owner", Text, nullable=False),
+    Column("ttl", Float),  # seconds; null: until deregistered
+    Column("registered_at", TIME, nullable=False, server_default=func.now()),
+    Column("expires_at", TIME, index=True),
+)
+
+# Not in `head`: whoever changes a revision and whoever registers must not wait for each other. No row at first.
+endpoints_version = Table(
+    "endpoints_version",
+    metadata,
+    Column("id", SmallInteger, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""Following the head row: a poll once a second is the truth, NOTIFY only makes it faster.
+"""Following a row that counts changes: a poll once a second is the truth, NOTIFY only makes it faster.
 
 A notification can be lost (a reconnect, a pooler, a fail-over), so nothing depends on one. The connection is of its own
 and direct: LISTEN belongs to a session, and waiting must not occupy the pool.
@@ -6,12 +6,14 @@ and direct: LISTEN belongs to a session, and waiting must not occupy the pool.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, LiteralString, TypeVar
 
 import psycopg
 import structlog
+from psycopg import sql
 
 from db import engine as engines
 from db.head import CHANNEL
@@ -23,37 +25,51 @@ FIRST_PAUSE: Final = 0.1  # seconds between attempts to connect, doubled each ti
 LONGEST_PAUSE: Final = 2.0
 
 T = TypeVar("T")
+V = TypeVar("V")
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
-class HeadWatch:
-    """The head's values as they change, for ever: `async for head in watch.heads()`. Only the newest, nothing queues.
+@dataclass(frozen=True, slots=True)
+class Followed(Generic[V]):
+    """What is read, and the channel on which its changes are hinted at. `read` makes a value of the row."""
 
-    `poll`: seconds between reads when no notification comes. `patience`: seconds after which a silent server counts as
+    channel: str
+    query: LiteralString
+    read: Callable[..., V]
+
+
+HEAD: Final = Followed(CHANNEL, "SELECT revision, keys_version FROM head", Head)
+
+
+class Watch(Generic[V]):
+    """The values of a row as they change, for ever: `async for value in watch.values()`.
+
+    Only the newest, nothing queues. `poll`: seconds between reads when no notification comes. `patience`: seconds after which a silent server counts as
     gone. `connected`: whether the last read succeeded.
     """
 
-    def __init__(self, url: str, *, poll: float = 1.0, patience: float = 3.0) -> None:
+    def __init__(self, url: str, followed: Followed[V], *, poll: float = 1.0, patience: float = 3.0) -> None:
         self.connected = False
         self.last_error = ""
         self._url = engines.libpq_url(url)
+        self._followed = followed
         self._poll = poll
         self._patience = patience
         self._jitter = random.Random()  # noqa: S311 - it spreads reconnects, nothing secret
 
-    async def heads(self) -> AsyncGenerator[Head]:
-        last: Head | None = None
+    async def values(self) -> AsyncGenerator[V]:
+        last: V | None = None
         pause = FIRST_PAUSE
         while True:
-            session = _Session(self._url, self._poll, self._patience)
+            session = _Session(self._url, self._followed, self._poll, self._patience)
             try:
-                async with aclosing(session.heads()) as heads:
-                    async for head in heads:
+                async with aclosing(session.values()) as values:
+                    async for value in values:
                         self._up()
                         pause = FIRST_PAUSE
-                        if head != last:
-                            last = head
-                            yield head
+                        if value != last:
+                            last = value
+                            yield value
             except (psycopg.Error, OSError, TimeoutError) as error:
                 self._down(error)
             finally:
@@ -73,21 +89,32 @@ class HeadWatch:
         self.connected, self.last_error = False, reason
 
 
-class _Session:
+class HeadWatch(Watch[Head]):
+    """Follows the head row."""
+
+    def __init__(self, url: str, *, poll: float = 1.0, patience: float = 3.0) -> None:
+        super().__init__(url, HEAD, poll=poll, patience=patience)
+
+    def heads(self) -> AsyncGenerator[Head]:
+        return self.values()
+
+
+class _Session(Generic[V]):
     """One connection's life. Every wait for the server's answer is bounded."""
 
-    def __init__(self, url: str, poll: float, patience: float) -> None:
+    def __init__(self, url: str, followed: Followed[V], poll: float, patience: float) -> None:
         self._url = url
+        self._followed = followed
         self._poll = poll
         self._patience = patience
         self._connection: Connection | None = None
 
-    async def heads(self) -> AsyncGenerator[Head]:
+    async def values(self) -> AsyncGenerator[V]:
         connection = await engines.within(self._patience, self._connect(), cleanup=self.close)
         # listen, then read: a change between the two is read, one after both is notified
-        await self._bounded(connection, self._patience, _listen(connection))
+        await self._bounded(connection, self._patience, _listen(connection, self._followed))
         while True:
-            yield await self._bounded(connection, self._patience, _read(connection))
+            yield await self._bounded(connection, self._patience, _read(connection, self._followed))
             await self._bounded(connection, self._poll + self._patience, _hint(connection, self._poll))
 
     async def close(self) -> None:
@@ -108,8 +135,8 @@ class _Session:
             raise
 
 
-async def _listen(connection: Connection) -> None:
-    await connection.execute(f"LISTEN {CHANNEL}")
+async def _listen(connection: Connection, followed: Followed[Any]) -> None:
+    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(followed.channel)))
 
 
 async def _hint(connection: Connection, seconds: float) -> None:
@@ -118,8 +145,8 @@ async def _hint(connection: Connection, seconds: float) -> None:
         pass
 
 
-async def _read(connection: Connection) -> Head:
-    row = await (await connection.execute("SELECT revision, keys_version FROM head")).fetchone()
+async def _read(connection: Connection, followed: Followed[V]) -> V:
+    row = await (await connection.execute(followed.query)).fetchone()
     if row is None:
-        raise psycopg.DataError("the head row is missing")
-    return Head(*row)
+        raise psycopg.DataError("the row that is followed is missing")
+    return followed.read(*row)
