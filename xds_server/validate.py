@@ -64,6 +64,19 @@ async def validate(
     return (Problem(REFUSED, await place(found, envoy, timeout), f"Envoy refuses this: {message}"),)
 
 
+async def locate(messages: Iterable[Message], envoy: Path) -> PathInDocument:
+    """Where the error lies in resources that another Envoy refused; nothing if this one accepts them.
+
+    Raises OSError, TimeoutError or Died when Envoy cannot be asked.
+    """
+    found = without_secrets(messages, throwaway_certificate())
+    limit = patience(found)
+    async with asyncio.timeout(limit):
+        if await refusal(found, envoy) is None:
+            return ()
+    return await place(found, envoy, limit)
+
+
 def patience(messages: Iterable[Message]) -> float:
     """Seconds to wait for Envoy: 100,000 routes are about 90 MB, which it checked in 22 to 30 s on a busy core."""
     return SHORTEST + sum(message.ByteSize() for message in messages) / BYTES_A_SECOND
