@@ -15,6 +15,7 @@ from db import engine as engines
 from db.rows import AuditRow, ObjectRow, RevisionRow
 from xds_server.ads.hub import Hub
 from xds_server.rollout.candidate import Builder
+from xds_server.rollout.culprits import Culprits
 from xds_server.rollout.publisher import Publisher
 
 VERIFY_SECONDS = 60.0
@@ -34,7 +35,7 @@ class Service:
         self.applier = Applier(self.engine, self.builder)
         self.keys = Keys(self.engine, self.pepper)
         self.minter = Minter(self.engine, self.publisher, self.builder.secrets)
-        self.status = Status(self.publisher, self.hub)
+        self.status = Status(self.publisher, self.hub, Culprits(self.publisher, self.hub, self.builder.envoy))
 
     @property
     def ready(self) -> bool:

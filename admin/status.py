@@ -4,35 +4,38 @@ All of it is in memory, so it is answered while the database is away.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway import render
-from gateway.places import Where
-from gateway.problems import Path, dotted
+from gateway.problems import Path, Place, dotted
 from xds_server.ads.board import Nack, NodeRow, TypeRow
 from xds_server.ads.hub import Hub
-from xds_server.compiler import names
 from xds_server.resources import Snapshot
+from xds_server.rollout.culprits import Culprits, Refusal
 from xds_server.rollout.publisher import Failure, Publisher, State
+
+Placing = Callable[[str, Nack], tuple[Path | None, Place | None]]
 
 
 class Status:
-    def __init__(self, publisher: Publisher, hub: Hub) -> None:
+    def __init__(self, publisher: Publisher, hub: Hub, culprits: Culprits) -> None:
         self._publisher = publisher
         self._hub = hub
+        self._culprits = culprits
 
     def now(self, revision: int | None = None) -> dict[str, Any]:
         """`state` is about `revision`, by default the newest one known."""
         state = self._publisher.state
-        asked = revision if revision is not None else state.head or 0
+        asked = revision if revision is not None else state.newest
         snapshot = state.published.snapshot if state.published else None
         return {
-            "revision": state.head or 0,
+            "revision": state.newest,
             "state": self._outcome(asked),
             "published": _published(state),
             "failure": _failure(state.failure),
-            "nodes": [node(row, snapshot, self._where()) for row in self._hub.board.rows],
+            "nodes": [node(row, snapshot, self._place) for row in self._hub.board.rows],
             "database": {
                 "reachable": self._publisher.watch.connected,
                 "error": self._publisher.watch.last_error or None,
@@ -80,9 +83,11 @@ class Status:
             return "nacked"
         return "synced" if self._hub.board.synced(snapshot) else "pending"
 
-    def _where(self) -> Where:
+    def _place(self, url: str, nack: Nack) -> tuple[Path | None, Place | None]:
+        """What of the document the node refused, and where that is written."""
+        path = self._culprits.path(Refusal(url, nack.version, nack.message, nack.names))
         published = self._publisher.state.published
-        return published.where if published else Where()
+        return path, published.where.locate(path) if published and path else None
 
 
 async def _converged(hub: Hub, snapshot: Snapshot, seconds: float) -> None:
@@ -106,7 +111,7 @@ def state_of(row: NodeRow, snapshot: Snapshot | None) -> str:
     return "synced" if snapshot is not None and row.types and row.synced(snapshot) else "stale"
 
 
-def node(row: NodeRow, snapshot: Snapshot | None, where: Where) -> dict[str, Any]:
+def node(row: NodeRow, snapshot: Snapshot | None, place: Placing) -> dict[str, Any]:
     return {
         "id": row.id,
         "cluster": row.cluster,
@@ -117,24 +122,23 @@ def node(row: NodeRow, snapshot: Snapshot | None, where: Where) -> dict[str, Any
         "connected": row.connected,
         "since": _time(row.since),
         "last_seen": _time(row.last_seen),
-        "types": {url: _type(url, entry, snapshot, where) for url, entry in row.types.items()},
+        "types": {url: _type(url, entry, snapshot, place) for url, entry in row.types.items()},
     }
 
 
-def _type(url: str, entry: TypeRow, snapshot: Snapshot | None, where: Where) -> dict[str, Any]:
+def _type(url: str, entry: TypeRow, snapshot: Snapshot | None, place: Placing) -> dict[str, Any]:
     wanted = snapshot.types[url].version if snapshot is not None and url in snapshot.types else ""
     return {
         "version": wanted,
         "sent": entry.sent_version,
         "acked": entry.acked_version,
         "current": entry.current_version,
-        "nack": _nack(url, entry.nack, where) if entry.nack else None,
+        "nack": _nack(url, entry.nack, place) if entry.nack else None,
     }
 
 
-def _nack(url: str, nack: Nack, where: Where) -> dict[str, Any]:
-    path = _suspect(url, nack)
-    place = where.locate(path) if path else None
+def _nack(url: str, nack: Nack, placing: Placing) -> dict[str, Any]:
+    path, place = placing(url, nack)
     return {
         "version": nack.version,
         "message": nack.message,
@@ -147,13 +151,6 @@ def _nack(url: str, nack: Nack, where: Where) -> dict[str, Any]:
     }
 
 
-def _suspect(url: str, nack: Nack) -> Path | None:
-    """Where the refused resource is written: the one that Envoy's message names, else the only one that was sent."""
-    named = [name for name in nack.names if name in nack.message]
-    suspects = max(named, key=len, default=None) or (nack.names[0] if len(nack.names) == 1 else None)
-    return names.document_path(url, suspects, nack.message) if suspects else None
-
-
 def _published(state: State) -> dict[str, Any] | None:
     if state.published is None:
         return None
@@ -161,6 +158,7 @@ def _published(state: State) -> dict[str, Any] | None:
         "revision": state.published.snapshot.revision,
         "version": state.published.snapshot.version,
         "at": _time(state.published.at),
+        "from_disk": state.published.from_disk,
         "problems": render.as_json(state.published.problems_at(datetime.now(UTC))),
     }
 
