@@ -18,8 +18,10 @@ def named(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def general(text: str) -> x509.GeneralName:
+def general(text: str | x509.GeneralName) -> x509.GeneralName:
     """`spiffe://a` is a URI, `a@b` an e-mail address, `127.0.0.1` an address, all else a host."""
+    if isinstance(text, x509.GeneralName):
+        return text
     if "://" in text:
         return x509.UniformResourceIdentifier(text)
     if "@" in text:
@@ -43,10 +45,10 @@ class Authority:
             builder.add_extension(usage, critical=True).sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
         )
 
-    def issue(self, *names: str, ends: datetime.datetime | None = None) -> tuple[bytes, bytes]:
+    def issue(self, *names: str | x509.GeneralName, ends: datetime.datetime | None = None) -> tuple[bytes, bytes]:
         """A certificate for these names and its key, both PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(named(names[0]), ends or NOW + datetime.timedelta(days=300), key)
+        builder = self._builder(named(str(names[0])), ends or NOW + datetime.timedelta(days=300), key)
         builder = builder.add_extension(x509.SubjectAlternativeName(list(map(general, names))), critical=False)
         certificate = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         chain = certificate.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)

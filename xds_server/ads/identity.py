@@ -1,8 +1,8 @@
 """Who a client is and what it may call: the one gate before every method of the xDS server.
 
 Over TLS a client is what its certificate says: `spiffe://DOMAIN/node/ID` or `spiffe://DOMAIN/operator/NAME`, the only
-URI among its subject alternative names (X.509-SVID, section 2). Without TLS, that is on this machine unless somebody took
-the risk of more, a client has no name and is trusted like the user who runs the control plane.
+URI among its subject alternative names (X.509-SVID, section 2). Without TLS, which is on this machine unless somebody
+took the risk of more, a client has no name and is trusted like the user who runs the control plane.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

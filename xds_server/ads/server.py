@@ -64,7 +64,7 @@ VARIANTS: Final[Mapping[str, type[SotwStream] | type[DeltaStream]]] = MappingPro
 ONE_VARIANT: Final[Mapping[str, str]] = MappingProxyType({VIRTUAL_HOST: "Delta", RATE_LIMITS: "Stream"})
 """Types whose own service defines one of the two methods only."""
 
-HEALTH: Final = tuple(f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "List", "Watch"))
+HEALTH: Final = tuple(f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "Watch"))
 
 METHODS: Final[Mapping[str, Access]] = MappingProxyType(
     {

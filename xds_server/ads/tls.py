@@ -1,6 +1,6 @@
 """The xDS server's TLS: certificates are asked for and shown, and files are read again when they change.
 
-gRPC offers TLS 1.2 and 1.3 with AES-GCM and ChaCha20 suites, with forward secrecy only; the variable
+gRPC offers TLS 1.3, and 1.2 with forward secrecy and AES-GCM only (BoringSSL); the variable
 GRPC_SSL_CIPHER_SUITES is how it lets that be narrowed. It asks for the configuration before each handshake.
 """
 
