@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from policy.server import DecisionsConfig
+    from xds_server.endpoints.services import Source
     from xds_server.rollout.publisher import Publisher
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     from xds_server.ads import server as ads
     from xds_server.ads.hub import Hub
     from xds_server.compiler import Settings
-    from xds_server.endpoints import EndpointStore
+    from xds_server.endpoints.services import ServiceRegistry
     from xds_server.kept import KeptFile
     from xds_server.rollout import keeping
     from xds_server.rollout.candidate import Builder
@@ -105,8 +106,8 @@ async def run_control_plane(config: ControlPlane) -> None:
         forbidden=config.own_addresses,
         unsafe_upstreams=config.unsafe_upstreams,
     )
-    endpoints = EndpointStore(config.endpoints_dir)
-    builder = Builder(settings, SecretStore(config.secrets_dir), _gate(config.envoy), endpoints)
+    services = ServiceRegistry(_sources(config, engine))
+    builder = Builder(settings, SecretStore(config.secrets_dir), _gate(config.envoy), services)
     hub = Hub()
     publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
     hub.current = Freshness(engine, publisher)
@@ -149,6 +150,16 @@ async def _prepare_database(config: ControlPlane, engine: "AsyncEngine", stop: a
 async def _follow(prepared: Awaitable[None], publisher: "Publisher") -> None:
     await prepared
     await publisher.run()
+
+
+def _sources(config: ControlPlane, engine: "AsyncEngine") -> "list[Source]":
+    """Who knows endpoints of services: of one address and port, the first of these is believed."""
+    from db import endpoints
+    from xds_server.endpoints.directory import Directory
+    from xds_server.endpoints.registered import Registered
+
+    found: list[Source] = [Directory(config.endpoints_dir)] if config.endpoints_dir else []
+    return [*found, Registered(engine, endpoints.watch(config.database_url))]
 
 
 def decisions_config(**parts: Any) -> "DecisionsConfig":

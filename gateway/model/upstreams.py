@@ -24,6 +24,15 @@ class Endpoint(Model):
     priority: Annotated[int, Field(ge=0, le=127)] = 0
 
 
+class ServiceEndpoint(Endpoint):
+    """An endpoint of a service, as whoever knows the service tells it; no document has one.
+
+    `state`: `unhealthy` gets no requests, `draining` no new ones while those that it has go on.
+    """
+
+    state: Literal["healthy", "unhealthy", "draining"] = "healthy"
+
+
 class HttpCheck(Model):
     path: PathText
     host: str | None = None

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from gateway.jwks import keyset_name
-from gateway.model import Endpoint, Gateway, decode
+from gateway.model import Gateway, ServiceEndpoint, decode
 from xds_server.compiler import (
     CaBundle,
     Certificate,
@@ -21,6 +22,9 @@ from xds_server.compiler import (
     Settings,
     compile,  # noqa: A004
 )
+from xds_server.compiler.services import Assigner
+from xds_server.resources import ENDPOINTS as LOAD_ASSIGNMENTS
+from xds_server.resources import Snapshot
 
 CASES = Path(__file__).parent / "cases"
 TLS = Path(__file__).parent / "tls"
@@ -46,7 +50,12 @@ SECRETS: Mapping[str, Secret] = {
     "tollhouse/system-ca": CaBundle((TLS / "ca.pem").read_bytes()),
     "crl": RevocationList((TLS / "ca.crl").read_bytes()),
 }
-ENDPOINTS = {"ledger": (Endpoint(address="10.0.2.1", port=9090, zone="a"), Endpoint(address="10.0.2.2", port=9090))}
+ENDPOINTS = {
+    "ledger": (
+        ServiceEndpoint(address="10.0.2.1", port=9090, zone="a"),
+        ServiceEndpoint(address="10.0.2.2", port=9090, state="draining"),
+    )
+}
 SETTINGS = Settings(decisions=(("127.0.0.1", 9800),))
 
 
@@ -60,7 +69,15 @@ def gateway(name: str) -> Gateway:
 
 
 def compiled(name: str) -> Compiled:
-    return compile(gateway(name), SETTINGS, SECRETS, ENDPOINTS, strict=True)
+    """With the endpoints of services put in, as Envoy gets it."""
+    found = compile(document := gateway(name), SETTINGS, SECRETS, strict=True)
+    assigned = Assigner(SETTINGS).assign(document, Snapshot.of(1, found.messages), ENDPOINTS)
+    resources = assigned.snapshot.types[LOAD_ASSIGNMENTS].resources
+    messages = (
+        type(m).FromString(resources[m.cluster_name].data) if isinstance(m, ClusterLoadAssignment) else m
+        for m in found.messages
+    )
+    return Compiled(tuple(messages), (*found.problems, *assigned.problems))
 
 
 def expected_files(found: Compiled) -> dict[str, str]:

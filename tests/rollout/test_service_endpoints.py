@@ -1,18 +1,25 @@
 """Endpoints of services: read from their directory, the last good ones kept, and sent to Envoy as EDS alone."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from envoy.config.core.v3.health_check_pb2 import HealthStatus
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from prometheus_client import CollectorRegistry
 
-from gateway.model import Endpoint, Gateway, decode
+from gateway.model import Gateway, ServiceEndpoint, decode
 from tests.ads import real_envoy as real
 from tests.support.upstream import Upstream
 from xds_server.ads.hub import Hub
 from xds_server.ads.server import start
-from xds_server.compiler import Settings
-from xds_server.endpoints import EndpointStore
-from xds_server.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Snapshot
+from xds_server.compiler import Settings, compile  # noqa: A004
+from xds_server.compiler.services import Assigned, Assigner
+from xds_server.endpoints.directory import Directory
+from xds_server.endpoints.services import ServiceRegistry, Services
+from xds_server.resources import ENDPOINTS, Snapshot
 from xds_server.rollout.candidate import Builder
 from xds_server.secrets import SecretStore
 
@@ -38,7 +45,7 @@ def gateway() -> Gateway:
 
 def builder(directory: Path, port: int = 8080) -> Builder:
     settings = Settings(listener_ports={"http": port})
-    return Builder(settings, SecretStore(directory / "secrets"), None, EndpointStore(directory))
+    return Builder(settings, SecretStore(directory / "secrets"), None, ServiceRegistry([Directory(directory)]))
 
 
 def write(directory: Path, text: str, service: str = "ledger") -> None:
@@ -56,23 +63,33 @@ def test_a_file_for_each_service(tmp_path: Path) -> None:
     (tmp_path / "Not-A-Name.yaml").write_text("[]")
     (tmp_path / "readme.txt").write_text("nothing")
     (tmp_path / "folder.yaml").mkdir()
-    found = EndpointStore(tmp_path).read()
+    found = Directory(tmp_path).read()
     assert found.faults == {}
     assert found.endpoints == {
         "ledger": (
-            Endpoint(address="10.0.0.1", port=80),
-            Endpoint(address="2001:db8::1", port=81, weight=2, zone="a"),
+            ServiceEndpoint(address="10.0.0.1", port=80),
+            ServiceEndpoint(address="2001:db8::1", port=81, weight=2, zone="a"),
         ),
         "idle": (),
-        "as-json": (Endpoint(address="10.0.0.3", port=80),),
+        "as-json": (ServiceEndpoint(address="10.0.0.3", port=80),),
     }
 
 
-@pytest.mark.parametrize("directory", [None, Path("/nonexistent/endpoints")])
-def test_no_directory_is_an_empty_store(directory: Path | None) -> None:
-    store = EndpointStore(directory)
+def test_no_directory_is_an_empty_store() -> None:
+    store = Directory(Path("/nonexistent/endpoints"))
     assert store.stamp() == ()
     assert store.read().endpoints == {}
+
+
+def test_a_directory_that_goes_away_takes_nothing_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "endpoints"
+    folder.mkdir()
+    write(folder, "- {address: 10.0.0.1, port: 80}")
+    store = Directory(folder)
+    assert store.read().endpoints
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError):
+        store.read()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +109,7 @@ def test_no_directory_is_an_empty_store(directory: Path | None) -> None:
     ],
 )
 def test_a_broken_file_keeps_the_last_good_endpoints(tmp_path: Path, text: str, fault: str) -> None:
-    store = EndpointStore(tmp_path)
+    store = Directory(tmp_path)
     write(tmp_path, "- {address: 10.0.0.1, port: 80}")
     good = store.read().endpoints
     write(tmp_path, text)
@@ -103,13 +120,13 @@ def test_a_broken_file_keeps_the_last_good_endpoints(tmp_path: Path, text: str, 
 
 def test_a_broken_file_without_a_good_one_before_is_a_service_without_endpoints(tmp_path: Path) -> None:
     write(tmp_path, "nonsense")
-    (problem,) = EndpointStore(tmp_path).read().problems(gateway())
+    (problem,) = Directory(tmp_path).read().problems(gateway())
     assert (problem.code, problem.severity, problem.path) == ("GW608", "warning", ("upstreams", "ledger", "service"))
     assert "there are none yet" in problem.message
 
 
 def test_a_service_whose_file_is_removed_has_no_endpoints(tmp_path: Path) -> None:
-    store = EndpointStore(tmp_path)
+    store = Directory(tmp_path)
     write(tmp_path, "- {address: 10.0.0.1, port: 80}")
     assert store.read().endpoints
     (tmp_path / "ledger.yaml").unlink()
@@ -122,39 +139,51 @@ def test_a_file_that_may_not_be_read_is_a_fault_of_its_own(tmp_path: Path, monke
 
     write(tmp_path, "[]")
     monkeypatch.setattr(Path, "read_bytes", denied)  # root, who may run this, reads every file
-    assert "Permission denied" in EndpointStore(tmp_path).read().faults["ledger"]
+    assert "Permission denied" in Directory(tmp_path).read().faults["ledger"]
 
 
 def test_the_stamp_changes_with_every_file(tmp_path: Path) -> None:
-    made = builder(tmp_path)
-    stamps = {made.stamp()}
+    store = Directory(tmp_path)
+    stamps = {store.stamp()}
     write(tmp_path, "[]")
-    stamps.add(made.stamp())
+    stamps.add(store.stamp())
     write(tmp_path, "[]", "other")
-    stamps.add(made.stamp())
+    stamps.add(store.stamp())
     (tmp_path / "other.yaml").unlink()
     assert len(stamps) == 3
-    assert made.stamp() in stamps
+    assert store.stamp() in stamps
 
 
 # --------------------------------------------------------------------------------------------------------- to Envoy
-def versions(snapshot: Snapshot) -> dict[str, str]:
-    return {kind: snapshot.types[kind].version for kind in (CLUSTER, LISTENER, ROUTES, ENDPOINTS)}
+@asynccontextmanager
+async def following(services: ServiceRegistry) -> AsyncIterator[None]:
+    task = asyncio.create_task(services.run())
+    try:
+        await services.complete(15)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_change_is_one_of_endpoints_alone(tmp_path: Path) -> None:
     made = builder(tmp_path)
-    unknown = await made.build(gateway(), 1)
-    assert [problem.code for problem in unknown.problems] == ["GW607"]
-    write(tmp_path, "- {address: 10.0.0.1, port: 80}")
-    known = await made.build(gateway(), 1)
-    assert known.problems == ()
-    before, after = versions(unknown.snapshot), versions(known.snapshot)
-    assert {kind for kind in before if before[kind] != after[kind]} == {ENDPOINTS}
-    write(tmp_path, "nonsense")
-    broken = await made.build(gateway(), 1)
-    assert versions(broken.snapshot) == after
-    assert [problem.code for problem in broken.problems] == ["GW608"]
+    async with following(made.services):
+        compiled = (await made.build(gateway(), 1)).snapshot
+        unknown = made.assign(gateway(), compiled)
+        assert [problem.code for problem in unknown.problems] == ["GW607"]
+        write(tmp_path, "- {address: 10.0.0.1, port: 80}")
+        await made.services.news()
+        await made.services.news()
+        known = made.assign(gateway(), compiled)
+        assert known.problems == ()
+        for kind, resources in compiled.types.items():
+            assert (known.snapshot.types[kind] is resources) == (kind != ENDPOINTS)
+        write(tmp_path, "nonsense")
+        await made.services.news()
+        broken = made.assign(gateway(), compiled)
+        assert broken.snapshot.version == known.snapshot.version
+        assert [problem.code for problem in broken.problems] == ["GW608"]
 
 
 @pytest.mark.parametrize("kind", ["sotw", "delta"])
@@ -162,16 +191,19 @@ async def test_envoy_follows_the_directory(tmp_path: Path, kind: real.Kind) -> N
     hub = Hub()
     server = await start(hub, "127.0.0.1:0", registry=CollectorRegistry(), insecure_plaintext=False)
     made = builder(tmp_path, real.free_port())
-    hub.publish((await made.build(gateway(), 1)).snapshot)
+    compiled = (await made.build(gateway(), 1)).snapshot
+    hub.publish(made.assign(gateway(), compiled).snapshot)
     try:
-        async with real.running(kind, server.port, tmp_path) as envoy:
+        async with following(made.services), real.running(kind, server.port, tmp_path) as envoy:
+            await made.services.news()
+            hub.publish(made.assign(gateway(), compiled).snapshot)
             await envoy.sees("/", 503)
             with Upstream() as first, Upstream() as second:
-                write(tmp_path, f"- {{address: 127.0.0.1, port: {first.port}}}")
-                hub.publish((await made.build(gateway(), 1)).snapshot)
-                await envoy.sees("/", 200)
-                write(tmp_path, f"- {{address: 127.0.0.1, port: {second.port}}}")
-                hub.publish((await made.build(gateway(), 1)).snapshot)
+                for upstream in (first, second):
+                    write(tmp_path, f"- {{address: 127.0.0.1, port: {upstream.port}}}")
+                    await made.services.news()
+                    hub.publish(made.assign(gateway(), compiled).snapshot)
+                    await envoy.sees("/", 200)
                 while (await envoy.get("/")).headers.get("x-port") != str(second.port):
                     pass
                 stats = (await envoy.http.get(f"{envoy.admin}/stats?filter=cluster_manager.cluster_modified")).text
@@ -180,3 +212,67 @@ async def test_envoy_follows_the_directory(tmp_path: Path, kind: real.Kind) -> N
                 assert [line for line in warned if "downstream connections" not in line] == []
     finally:
         await server.stop(0)
+
+
+# ---------------------------------------------------------------------------------------------------------- assigning
+def assigned(*endpoints: ServiceEndpoint, complete: bool = True, **settings: object) -> Assigned:
+    made = Settings(**settings)  # type: ignore[arg-type]
+    compiled = Snapshot.of(1, compile(gateway(), made, {}, strict=True).messages)
+    known = {"ledger": endpoints} if endpoints else {}
+    return Assigner(made).assign(gateway(), compiled, known, complete=complete)
+
+
+def sent(found: Assigned) -> ClusterLoadAssignment:
+    return ClusterLoadAssignment.FromString(found.snapshot.types[ENDPOINTS].resources["ledger"].data)
+
+
+def test_states_are_envoys_and_priorities_close_up() -> None:
+    found = sent(
+        assigned(
+            ServiceEndpoint(address="10.0.0.1", port=80, priority=3),
+            ServiceEndpoint(address="10.0.0.2", port=80, priority=9, state="draining", zone="b"),
+            ServiceEndpoint(address="10.0.0.3", port=80, priority=9, state="unhealthy"),
+        )
+    )
+    assert [(group.priority, group.locality.zone) for group in found.endpoints] == [(0, ""), (1, "b"), (1, "")]
+    assert [HealthStatus.Name(one.health_status) for group in found.endpoints for one in group.lb_endpoints] == [
+        "UNKNOWN",
+        "DRAINING",
+        "UNHEALTHY",
+    ]
+
+
+def test_an_unsafe_endpoint_is_left_out_alone() -> None:
+    good = ServiceEndpoint(address="10.0.0.1", port=80)
+    for bad in (ServiceEndpoint(address="169.254.169.254", port=80), ServiceEndpoint(address="127.0.0.1", port=9001)):
+        found = assigned(bad, good, forbidden=(("127.0.0.1", 9001),))
+        (kept,) = sent(found).endpoints[0].lb_endpoints
+        assert kept.endpoint.address.socket_address.address == "10.0.0.1"
+        assert [(problem.code, problem.severity) for problem in found.problems] == [("GW606", "warning")]
+
+
+def test_what_is_not_known_yet_is_not_called_empty() -> None:
+    assert "ledger" not in assigned(complete=False).snapshot.types[ENDPOINTS].resources
+    assert not sent(assigned()).endpoints
+
+
+class Said:
+    """A source that says what it is told to."""
+
+    def __init__(self, name: str, services: Services | None) -> None:
+        self.name = name
+        self.services = services
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        changed()
+
+
+def test_the_first_source_is_believed() -> None:
+    ours, theirs = (ServiceEndpoint(address="10.0.0.1", port=80, weight=weight) for weight in (1, 2))
+    more = ServiceEndpoint(address="10.0.0.2", port=80)
+    sources = [Said("a", Services({"s": (ours,), "idle": ()})), Said("b", Services({"s": (theirs, more)}))]
+    found = ServiceRegistry(sources).services
+    assert found.endpoints == {"s": (ours, more), "idle": ()}
+    assert found.origins["s"] == ("a", "b")
+    assert found.complete
+    assert not ServiceRegistry([*sources, Said("c", None)]).services.complete

@@ -50,7 +50,8 @@ def upstream(context: Context, name: str) -> Messages:
     if isinstance(spec, DnsUpstream):
         yield by_dns(cluster, [model.Endpoint(address=spec.host, port=spec.port)], spec.dns)
     elif isinstance(spec, EdsUpstream):
-        yield from by_eds(cluster, (context.endpoints or {}).get(spec.service, ()))
+        cluster.ignore_health_on_host_removal = True  # who is deregistered is gone, however healthy
+        yield from by_eds(cluster, ())
     else:
         yield from placed(cluster, spec.endpoints)
 

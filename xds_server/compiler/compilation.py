@@ -7,7 +7,7 @@ from itertools import chain as chain_of
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import Message
 
-from gateway.model import EdsUpstream, Endpoint, Gateway
+from gateway.model import Gateway
 from gateway.problems import Problem
 from xds_server.compiler import chain, clusters, downstream_tls, listeners, oidc, raw, tls, unsafe_upstreams
 from xds_server.compiler.context import Context
@@ -19,6 +19,7 @@ from xds_server.compiler.settings import Secret, Settings
 from xds_server.compiler.tables.building import route_tables
 from xds_server.compiler.tables.placing import parts_of
 
+from xds_server.resources import Share
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
@@ -32,19 +33,18 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     gateway: Gateway,
     settings: Settings,
     secrets: Mapping[str, Secret],
-    endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None,
     *,
     strict: bool = False,
     memo: Memo | None = None,
 ) -> Compiled:
     """The same model gives the same bytes in any process. `strict` raises on bugs of ours.
 
-    `endpoints`: of services, by name; None where nobody can know them. `memo`: of earlier compilations, for time in
+    Services have no endpoints yet: those are put in apart (`services.py`). `memo`: of earlier compilations, for time in
     proportion to what changed since the last one; it changes no byte.
     """
     memo = memo or Memo()
     findings = Findings(strict)
-    context = Context(gateway, settings, secrets, endpoints=endpoints)
+    context = Context(gateway, settings, secrets)
     context = replace(context, closed_providers=closed_providers(context, findings))
     by_upstream, closed_upstreams = upstreams(context, findings)
     context = replace(context, closed_upstreams=closed_upstreams)
@@ -130,13 +130,4 @@ def upstreams(context: Context, findings: Findings) -> tuple[list[Message], dict
             messages += found
         except Exception as error:
             closed[name] = findings.add(("upstreams", name), error)
-    warn_of_unknown_services(context, findings)
     return messages, closed
-
-
-def warn_of_unknown_services(context: Context, findings: Findings) -> None:
-    """An upstream of such a service is there, without endpoints: it answers 503."""
-    for name, spec in context.gateway.upstreams.items():
-        if isinstance(spec, EdsUpstream) and context.endpoints is not None and spec.service not in context.endpoints:
-            message = f"nobody has told the endpoints of the service '{spec.service}': every request gets 503"
-            findings.warn("GW607", ("upstreams", name, "service"), message, "put them into the endpoints directory")

@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
-from gateway.model import Endpoint, Gateway
+from gateway.model import Gateway
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.settings import Secret, Settings
 from xds_server.compiler.wire import pack
@@ -20,8 +20,7 @@ class Context:
     """One compilation.
 
     `kinds`: of each module's routes, one of each way to authenticate and be limited. `closed_*`: objects that could
-    not be compiled, with the code of the problem; what needs them is closed too. `endpoints`: of services, by name;
-    None where nobody can know them (a document that is only checked).
+    not be compiled, with the code of the problem; what needs them is closed too.
     """
 
     gateway: Gateway
@@ -31,7 +30,6 @@ class Context:
     closed_providers: Mapping[str, str] = field(default_factory=dict)
     closed_upstreams: Mapping[str, str] = field(default_factory=dict)
     closed_logins: Mapping[str, str] = field(default_factory=dict)
-    endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
     _made: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, build: Callable[[], T]) -> T:

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable
 from ipaddress import ip_address
+from typing import Final
 
 from envoy.config.core.v3.base_pb2 import Locality
+from envoy.config.core.v3.health_check_pb2 import DRAINING, UNHEALTHY, UNKNOWN
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from gateway import model
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.wire import socket_address, uint32
+
+HEALTH: Final = {"healthy": UNKNOWN, "unhealthy": UNHEALTHY, "draining": DRAINING}
+"""Healthy is UNKNOWN: Envoy's own checks have the say then."""
 
 
 def is_address(host: str) -> bool:
@@ -40,5 +45,10 @@ def assignment(cluster: str, endpoints: Iterable[model.Endpoint]) -> ClusterLoad
 
 
 def lb_endpoint(endpoint: model.Endpoint) -> LbEndpoint:
-    address = socket_address(endpoint.address, endpoint.port)
-    return LbEndpoint(endpoint=Endpoint(address=address), load_balancing_weight=uint32(endpoint.weight))
+    found = LbEndpoint(
+        endpoint=Endpoint(address=socket_address(endpoint.address, endpoint.port)),
+        load_balancing_weight=uint32(endpoint.weight),
+    )
+    if isinstance(endpoint, model.ServiceEndpoint):
+        found.health_status = HEALTH[endpoint.state]
+    return found

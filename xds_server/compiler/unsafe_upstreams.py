@@ -13,6 +13,7 @@ from gateway.model import DnsUpstream, StaticUpstream, Upstream
 from gateway.problems import Path
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
+from xds_server.compiler.settings import Settings
 
 UNSAFE: Final = "GW606"
 METADATA_NAMES: Final = frozenset(
@@ -32,27 +33,28 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def refuse(context: Context, name: str) -> None:
     """Raises CompileError, at the address, if the upstream is where none may be."""
-    settings = context.settings
-    if settings.unsafe_upstreams:
-        return
-    for host, port, place in _places(context, context.gateway.upstreams[name]):
-        why = unsafe(host)
-        if why is None and any(_same(host, port, *one) for one in settings.forbidden):
-            why = f"is, at port {port}, a part of the control plane itself"
-        if why is not None:
-            message = f"'{host}' {why}; only a control plane with --allow-unsafe-upstreams takes it"
+    for host, port, place in _places(context.gateway.upstreams[name]):
+        message = fault(context.settings, host, port)
+        if message is not None:
             raise CompileError(message, *place, code=UNSAFE)
 
 
-def _places(context: Context, upstream: Upstream) -> Iterator[tuple[str, int, Path]]:
+def fault(settings: Settings, host: str, port: int) -> str | None:
+    """What is wrong with an upstream there; None if one may be there."""
+    if settings.unsafe_upstreams:
+        return None
+    why = unsafe(host)
+    if why is None and any(_same(host, port, *one) for one in settings.forbidden):
+        why = f"is, at port {port}, a part of the control plane itself"
+    return why and f"'{host}' {why}; only a control plane with --allow-unsafe-upstreams takes it"
+
+
+def _places(upstream: Upstream) -> Iterator[tuple[str, int, Path]]:
     if isinstance(upstream, DnsUpstream):
         yield upstream.host, upstream.port, ("host",)
     elif isinstance(upstream, StaticUpstream):
         for index, endpoint in enumerate(upstream.endpoints):
             yield endpoint.address, endpoint.port, ("endpoints", index, "address")
-    else:
-        for endpoint in (context.endpoints or {}).get(upstream.service, ()):
-            yield endpoint.address, endpoint.port, ("service",)
 
 
 def unsafe(host: str) -> str | None:

@@ -14,13 +14,14 @@ from xds_server import compiler
 from xds_server.compiler import Compiled, Settings
 from xds_server.compiler.certificates import Dated, dated, misnamed
 from xds_server.compiler.memo import Memo
-from xds_server.endpoints import EndpointStore
+from xds_server.compiler.services import Assigned, Assigner
+from xds_server.endpoints.services import ServiceRegistry
 from xds_server.jwks import KeySets
 from xds_server.resources import Serialised, Snapshot
 from xds_server.secrets import SecretStore, Stamp
 from xds_server.validate import validate
 
-Inputs = tuple[Stamp, tuple[tuple[str, str], ...], Stamp]
+Inputs = tuple[Stamp, tuple[tuple[str, str], ...]]
 """What is compiled beside the gateway, to see whether it changed: secrets and remote key sets."""
 
 REMEMBERED: Final = 64  # verdicts of the gate, by snapshot version
@@ -29,6 +30,8 @@ REMEMBERED: Final = 64  # verdicts of the gate, by snapshot version
 @dataclass(frozen=True)
 class Candidate:
     """A compiled gateway. `problems` are the compiler's: what they name fails closed alone, the rest is whole.
+
+    `snapshot` has no endpoints of services yet: the document's digest and Envoy's verdict do not depend on them.
 
     `dated`: the certificates in use; what is to be said of them depends on the day.
     """
@@ -52,21 +55,32 @@ class Builder:
     """
 
     def __init__(
-        self, settings: Settings, secrets: SecretStore, envoy: Path | None, endpoints: EndpointStore | None = None
+        self, settings: Settings, secrets: SecretStore, envoy: Path | None, services: ServiceRegistry | None = None
     ) -> None:
         self.settings = settings
         self.secrets = secrets
-        self.endpoints = endpoints or EndpointStore(None)
+        self.services = services or ServiceRegistry()
         self.key_sets = KeySets(secrets.directory / ".jwks")
         self.envoy = envoy
         self.last_compile_seconds = 0.0
         self._verdicts: OrderedDict[str, tuple[Problem, ...]] = OrderedDict()
+        self._assigner = Assigner(settings)
         self._memo, self._serialised = Memo(), Serialised()  # of the last gateway: most of the next one is the same
         self._one_at_a_time = threading.Lock()  # an apply and the publisher may build at one time, each in a thread
 
     def stamp(self) -> Inputs:
         """Equal as long as the same gateway compiles to the same. Raises OSError for secrets that cannot be read."""
-        return self.secrets.stamp(), self.key_sets.stamp(), self.endpoints.stamp()
+        return self.secrets.stamp(), self.key_sets.stamp()
+
+    def assign(self, gateway: Gateway, compiled: Snapshot, *, from_disk: bool = False) -> Assigned:
+        """`compiled` with the endpoints of services that are known now; takes milliseconds, and asks no Envoy.
+
+        `from_disk`: `compiled` was kept with endpoints; those that nobody tells anew stay.
+        """
+        services = self.services.services
+        complete = services.complete or from_disk
+        assigned = self._assigner.assign(gateway, compiled, services.endpoints, complete=complete)
+        return replace(assigned, problems=(*assigned.problems, *services.problems(gateway)))
 
     async def build(self, gateway: Gateway, revision: int) -> Candidate:
         """Raises OSError when the secrets cannot be read, ValueError when the compiler contradicts itself."""
@@ -82,14 +96,13 @@ class Builder:
 
     def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot, tuple[Dated, ...]]:
         secrets = {**self.secrets.read(), **self.key_sets.read()}
-        services = self.endpoints.read()
         began = time.perf_counter()
         with self._one_at_a_time:
-            compiled = compiler.compile(gateway, self.settings, secrets, services.endpoints, memo=self._memo)
+            compiled = compiler.compile(gateway, self.settings, secrets, memo=self._memo)
             snapshot = Snapshot.of(revision, compiled.messages, self._serialised.of)
             self._serialised.end()
         self.last_compile_seconds = time.perf_counter() - began
-        problems = (*compiled.problems, *misnamed(gateway, secrets), *services.problems(gateway))
+        problems = (*compiled.problems, *misnamed(gateway, secrets))
         return replace(compiled, problems=problems), snapshot, dated(gateway, secrets)
 
     def _remember(self, version: str, refused: tuple[Problem, ...]) -> None:

@@ -23,6 +23,7 @@ from gateway.document import Object
 from gateway.model import Gateway
 from gateway.places import Where
 from gateway.problems import Problem
+from gateway.shrink import shrinks
 from xds_server.compiler.certificates import Dated, of_dates
 from xds_server.resources import Snapshot
 from xds_server.rollout.candidate import Builder, Inputs
@@ -31,6 +32,9 @@ from xds_server.rollout.stored import from_row
 log = structlog.get_logger(__name__)
 
 POLL: Final = 1.0  # seconds between looks at the secret store
+PATIENCE: Final = 5.0  # seconds that the first revision waits for those who know endpoints
+QUIET: Final = 0.02  # seconds without news after which a burst of changes counts as over
+LONGEST: Final = 0.2  # seconds after a publication that the next one may be kept back for more
 RETRY: Final = 15.0  # seconds until a revision that failed is tried again
 
 
@@ -42,7 +46,9 @@ class Hub(Protocol):
 class Published:
     """What the fleet is given. `problems`: what is wrong with it and fails closed (a secret that is missing).
 
-    `dated`: its certificates, of which `problems_at` tells those that have run out or will soon.
+    `dated`: its certificates, of which `problems_at` tells those that have run out or will soon. `from_disk`: published
+    at `at`, by an earlier process, and read from this replica's disk because the database was away. `told`: what is
+    wrong with the endpoints of services.
     """
 
     snapshot: Snapshot
@@ -51,13 +57,15 @@ class Published:
     problems: tuple[Problem, ...]
     at: datetime
     dated: tuple[Dated, ...] = ()
+    from_disk: bool = False
+    told: tuple[Problem, ...] = ()
 
     @property
     def where(self) -> Where:
         return Where.of(self.objects)
 
     def problems_at(self, now: datetime) -> tuple[Problem, ...]:
-        return (*self.problems, *map(self.where.placed, of_dates(self.dated, now)))
+        return (*self.problems, *map(self.where.placed, (*self.told, *of_dates(self.dated, now))))
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,16 @@ class State:
         """Whether this process can serve: it has a snapshot, or knows that there is none to have."""
         return self.published is not None or self.head == 0
 
+    @property
+    def newest(self) -> int:
+        """The newest revision known, 0 for none."""
+        return max(self.head or 0, self.published.snapshot.revision if self.published else 0)
+
+    def settled(self, revision: int) -> bool:
+        """Whether this revision or a later one is published, or has failed."""
+        done = (self.published.snapshot.revision if self.published else 0, self.failure.revision if self.failure else 0)
+        return max(done) >= revision
+
 
 class Refused(Exception):  # noqa: N818 - a verdict
     """A revision must not go out."""
@@ -104,13 +122,25 @@ class Publisher:
         self._hub = hub
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
+        self._compiled: Published | None = None  # what is published, before the endpoints of services were put in
         self._tried: tuple[int, Inputs] | None = None
         self._retry_at = 0.0
+        self._published_at = -LONGEST
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
             tasks.create_task(self._work())
+            tasks.create_task(self._builder.services.run())
+            tasks.create_task(self._follow_services())
+
+    def resume(self, published: Published) -> None:
+        """Serve what an earlier process published, until the store is there to be followed."""
+        self._compiled = published
+        self._hub.publish(published.snapshot)
+        self._builder.key_sets.want(published.gateway)
+        self._set(replace(self.state, published=published))
+        log.warning("serving_from_disk", revision=published.snapshot.revision, version=published.snapshot.version)
 
     async def changed(self) -> None:
         """Returns at the next change of `state`."""
@@ -122,13 +152,32 @@ class Publisher:
                 self._set(replace(self.state, head=head.revision))
                 self._news.set()
 
+    async def _follow_services(self) -> None:
+        """Endpoints go out at once, on what is published: nothing is compiled for them."""
+        while True:
+            await self._builder.services.news()
+            if self._compiled is not None:
+                self._set(replace(self.state, published=self._give(self._compiled)))
+
     async def _work(self) -> None:
+        await self._builder.services.complete(PATIENCE)
         while True:
             with suppress(TimeoutError):  # not `wait_for`: Python 3.11's loses a cancellation that meets the news
                 async with asyncio.timeout(POLL):
                     await self._news.wait()
+            await self._calm()
             self._news.clear()
             await self._publish_if_new()
+
+    async def _calm(self) -> None:
+        """Changes in quick succession go out as one; the first of them at once, and none waits longer than LONGEST."""
+        now = asyncio.get_running_loop().time
+        end = self._published_at + LONGEST
+        while self._news.is_set() and (left := end - now()) > 0:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(QUIET, left)):
+                    await self._news.wait()
 
     async def _publish_if_new(self) -> None:
         revision = self.state.head
@@ -158,11 +207,20 @@ class Publisher:
         if current is not None and revision < current.snapshot.revision:
             raise Refused(f"the store's head went back from revision {current.snapshot.revision} to {revision}")
         objects = await self._load(revision)
-        published = await self._build(revision, objects)
-        self._hub.publish(published.snapshot)
+        if current is not None:
+            await self._guard(current, objects, revision)
+        self._compiled = await self._build(revision, objects)
+        published = self._give(self._compiled)
+        self._published_at = asyncio.get_running_loop().time()
         self._builder.key_sets.want(published.gateway)
         self._set(replace(self.state, published=published, failure=None))
         log.info("published", revision=revision, version=published.snapshot.version, problems=len(published.problems))
+
+    def _give(self, compiled: Published) -> Published:
+        """To the streams, with the endpoints of now."""
+        assigned = self._builder.assign(compiled.gateway, compiled.snapshot, from_disk=compiled.from_disk)
+        self._hub.publish(assigned.snapshot)
+        return replace(compiled, snapshot=assigned.snapshot, told=assigned.problems)
 
     async def _load(self, revision: int) -> tuple[Object, ...]:
         async def work(connection: AsyncConnection) -> tuple[ObjectRow, ...]:
@@ -175,6 +233,15 @@ class Publisher:
         if not rows:
             raise Refused("the store returned no objects; an empty gateway is never published")
         return tuple(map(from_row, rows))
+
+    async def _guard(self, current: Published, objects: tuple[Object, ...], revision: int) -> None:
+        """Nobody takes much away by accident (R17): an apply asks, and this holds what came past it."""
+        shrunk = shrinks(current.objects, objects)
+        if not shrunk:
+            return
+        since = current.snapshot.revision
+        if not await engines.run(self._engine, lambda c: revisions.may_shrink(c, after=since, until=revision)):
+            raise Refused(f"it takes away {' and '.join(map(str, shrunk))}; gwctl apply --allow-shrink lets it go")
 
     async def _build(self, revision: int, objects: tuple[Object, ...]) -> Published:
         try:

@@ -2,14 +2,15 @@
 
     - {address: 10.0.1.10, port: 8080}
     - {address: 10.0.1.11, port: 8080, weight: 2, zone: eu-1b, priority: 1}
+    - {address: 10.0.1.12, port: 8080, state: draining}
 
 An empty list is a service without endpoints. A file that cannot be used changes nothing: the last good one stays.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,46 +19,43 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.checks.upstreams import endpoints as checked
-from gateway.model import EdsUpstream, Endpoint, Gateway
-from gateway.problems import Problem, dotted
+from gateway.model import ServiceEndpoint
+from gateway.problems import dotted
 from gateway.yaml_events import Builder, Stop
+from xds_server.endpoints.services import Services
 
 log = structlog.get_logger(__name__)
 
 LARGEST: Final = 4 << 20  # bytes
+POLL: Final = 0.25  # seconds
 _FILE: Final = re.compile(r"([a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)\.yaml")
-_ENDPOINTS: Final = TypeAdapter(tuple[Endpoint, ...])
+_ENDPOINTS: Final = TypeAdapter(tuple[ServiceEndpoint, ...])
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Name, modification time (ns), size and inode of each file: differs when one was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """`endpoints` by service. `faults`: why a service's file cannot be used; its last good endpoints stay."""
+class Directory:
+    """Looks at its files every `POLL` seconds and reads them when one was written."""
 
-    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    faults: Mapping[str, str] = field(default_factory=dict)
+    name = "directory"
 
-    def problems(self, gateway: Gateway) -> tuple[Problem, ...]:
-        """The faults of services that the gateway uses, as warnings at its upstreams."""
-        return tuple(
-            Problem("GW608", ("upstreams", name, "service"), self._told(spec.service), severity="warning")
-            for name, spec in gateway.upstreams.items()
-            if isinstance(spec, EdsUpstream) and spec.service in self.faults
-        )
-
-    def _told(self, service: str) -> str:
-        kept = "the last good ones stay" if service in self.endpoints else "there are none yet"
-        return f"the endpoints of '{service}' cannot be used, and {kept}: {self.faults[service]}"
-
-
-class EndpointStore:
-    """Reads the directory anew each time it is asked; None, and one that is missing, are an empty store."""
-
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._good: dict[str, tuple[Endpoint, ...]] = {}
+        self.services: Services | None = None
+        self._good: dict[str, tuple[ServiceEndpoint, ...]] = {}
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        stamp: Stamp | None = None
+        while True:
+            try:
+                seen = await asyncio.to_thread(self.stamp)
+                if seen != stamp:
+                    self.services, stamp = await asyncio.to_thread(self.read), seen
+                    changed()
+            except OSError as error:
+                log.warning("endpoints_directory_unreadable", directory=str(self.directory), reason=str(error))
+            await asyncio.sleep(POLL)
 
     def stamp(self) -> Stamp:
         """Equal as long as nothing changed. Raises OSError for a directory that cannot be read."""
@@ -81,13 +79,15 @@ class EndpointStore:
     def _files(self) -> dict[str, Path]:
         """By service, in the order of their names."""
         try:
-            paths = sorted(self.directory.iterdir()) if self.directory is not None else []
+            paths = sorted(self.directory.iterdir())
         except FileNotFoundError:
+            if self._good:  # a mount that is gone is not the wish to have nothing
+                raise
             return {}
         return {found[1]: path for path in paths if (found := _FILE.fullmatch(path.name)) and path.is_file()}
 
 
-def parse(file: str, data: bytes) -> tuple[Endpoint, ...]:
+def parse(file: str, data: bytes) -> tuple[ServiceEndpoint, ...]:
     """The endpoints of one file. Raises ValueError with what is wrong."""
     try:
         endpoints = _ENDPOINTS.validate_json(json.dumps(_value(file, data.decode("utf-8-sig"))))
