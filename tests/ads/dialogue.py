@@ -1,4 +1,4 @@
-"""Talking to a state machine without sockets: small resources, and one speaker per variant."""
+"""Talking to the server as a client does: small resources, one speaker per variant, and the line they speak over."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from google.rpc.status_pb2 import Status
 
 from protos.rls_conf import RateLimitConfig
 from xds_server.ads.delta import DeltaStream
-from xds_server.ads.events import Event, Send
+from xds_server.ads.events import Event, Reject, Send
 from xds_server.ads.sotw import SotwStream
 from xds_server.resources import (
     CLUSTER,
@@ -38,6 +38,8 @@ from xds_server.resources import (
 )
 
 NODE = "node-1"
+
+Request = DiscoveryRequest | DeltaDiscoveryRequest
 
 
 def cluster(name: str, edition: int = 0, *, eds: bool = False, service: str = "") -> Cluster:
@@ -109,21 +111,49 @@ def names(send: Send) -> list[str]:
     return [resource.name for resource in send.resources]
 
 
-class Talk(ABC):
-    """A client's side of one stream. Every method that says something gives the responses that follow from it."""
+class Line(ABC):
+    """What a talk goes over: the state machine alone, or a server (`channel.py`).
 
-    machine: SotwStream | DeltaStream
+    `heard` is what the other side made of the requests.
+    """
 
-    def __init__(self, *messages: Message) -> None:
-        self.revision = 0
-        self.heard: list[Event] = []
-        self.snapshot = Snapshot.of(0, messages)
-        self._introduced = False
+    heard: list[Event]
 
-    def publish(self, *messages: Message) -> list[Send]:
-        self.revision += 1
-        self.snapshot = Snapshot.of(self.revision, messages)
-        return self.drain()
+    @abstractmethod
+    def say(self, request: Request) -> None: ...
+
+    @abstractmethod
+    def publish(self, snapshot: Snapshot) -> None: ...
+
+    @abstractmethod
+    def drain(self) -> list[Send]:
+        """All responses that follow from what was said and published so far."""
+
+    @abstractmethod
+    def in_sync(self, type_url: str) -> bool: ...
+
+    @abstractmethod
+    def end(self) -> Reject:
+        """Why the other side has ended the stream, as it must have."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Keep silent for as long as the server waits for a client."""
+
+
+class Alone(Line):
+    """A state machine without sockets, tasks or time."""
+
+    def __init__(self, machine: SotwStream | DeltaStream) -> None:
+        self.machine = machine
+        self.heard = []
+        self.snapshot = Snapshot.of(0, [])
+
+    def say(self, request: Request) -> None:
+        self.heard += self.machine.receive(request)  # type: ignore[arg-type]
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
 
     def drain(self) -> list[Send]:
         sends = []
@@ -134,9 +164,68 @@ class Talk(ABC):
     def in_sync(self, type_url: str) -> bool:
         return self.machine.in_sync(self.snapshot)[type_url]
 
+    def end(self) -> Reject:
+        *_, last = self.heard
+        assert isinstance(last, Reject)
+        return last
+
+    def wait(self) -> None:
+        assert self.machine.held_back, "nothing waits"
+        self.machine.release()
+
+
+class Talk(ABC):
+    """A client's side of one stream. Every method that says something gives the responses that follow from it."""
+
+    request_type: type[Request]
+
+    def __init__(self, *messages: Message, line: Line | None = None) -> None:
+        self.line = line or self._alone()
+        self.revision = 0
+        self.snapshot = Snapshot.of(0, messages)
+        self.line.publish(self.snapshot)
+        self._introduced = False
+
+    @property
+    def heard(self) -> list[Event]:
+        return self.line.heard
+
+    def publish(self, *messages: Message) -> list[Send]:
+        self.revision += 1
+        self.snapshot = Snapshot.of(self.revision, messages)
+        self.line.publish(self.snapshot)
+        return self.drain()
+
+    def drain(self) -> list[Send]:
+        return self.line.drain()
+
+    def end(self) -> Reject:
+        return self.line.end()
+
+    def wait(self) -> list[Send]:
+        """What comes when the server has waited long enough for this client."""
+        self.line.wait()
+        return self.drain()
+
+    def in_sync(self, *types: str) -> bool:
+        return all(self.line.in_sync(type_url) for type_url in types)
+
+    def take(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
+        """Ask for the first time and accept the answer, which must be one response; gives what follows that."""
+        (send,) = self.start(type_url, *wanted, **more)
+        return self.ack(send)
+
+    def say(self, request: Request) -> None:
+        """A request word by word; what follows stays for `drain`."""
+        self.line.say(request)
+
     def _node(self) -> Node | None:
         self._introduced, first = True, not self._introduced
         return Node(id=NODE) if first else None
+
+    @staticmethod
+    @abstractmethod
+    def _alone() -> Line: ...
 
     @abstractmethod
     def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
@@ -152,11 +241,16 @@ class Talk(ABC):
 class SotwTalk(Talk):
     """Remembers per type what it asked for, as a client must, since every request repeats it."""
 
-    def __init__(self, *messages: Message) -> None:
-        super().__init__(*messages)
-        self.machine = SotwStream("s-")
+    request_type = DiscoveryRequest
+
+    def __init__(self, *messages: Message, line: Line | None = None) -> None:
+        super().__init__(*messages, line=line)
         self.asked: dict[str, tuple[str, ...]] = {}
         self.nonces: dict[str, str] = {}
+
+    @staticmethod
+    def _alone() -> Line:
+        return Alone(SotwStream("s-"))
 
     def ask(
         self, type_url: str, *wanted: str, nonce: str | None = None, version: str = "", error: str = ""
@@ -171,7 +265,7 @@ class SotwTalk(Talk):
             response_nonce=self.nonces.get(type_url, "") if nonce is None else nonce,
             error_detail=Status(message=error) if error else None,
         )
-        self.heard += self.machine.receive(request)
+        self.say(request)
         return self.drain()
 
     def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
@@ -191,9 +285,11 @@ class SotwTalk(Talk):
 
 
 class DeltaTalk(Talk):
-    def __init__(self, *messages: Message) -> None:
-        super().__init__(*messages)
-        self.machine = DeltaStream("d-")
+    request_type = DeltaDiscoveryRequest
+
+    @staticmethod
+    def _alone() -> Line:
+        return Alone(DeltaStream("d-"))
 
     def ask(
         self,
@@ -213,7 +309,7 @@ class DeltaTalk(Talk):
             response_nonce=nonce,
             error_detail=Status(message=error) if error else None,
         )
-        self.heard += self.machine.receive(request)
+        self.say(request)
         return self.drain()
 
     def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:

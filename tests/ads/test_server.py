@@ -407,3 +407,27 @@ async def test_plaintext_beyond_this_machine_is_possible_and_loud() -> None:
         server = await start(Hub(), "0.0.0.0:0", insecure_plaintext=True)
         await server.stop(0)
     assert [line["log_level"] for line in logs if "without TLS" in line["event"]] == ["warning"]
+
+
+@kinds
+async def test_s52_a_talkative_client_does_not_put_off_its_routes(hub: Hub, kind: Kind) -> None:
+    """It is silent about its clusters, and asks for other things all the time."""
+    hub.publish(Snapshot.of(1, [cluster("c"), routes("r")]))
+    async with client(hub, kind, options=AdsOptions(pace=Pace(clusters=0.3))) as c:
+        for type_url, name in ((CLUSTER, "c"), (ROUTES, "r")):
+            await c.say(type_url, name)
+            await c.take()
+        hub.publish(Snapshot.of(2, [cluster("c", 1), routes("r", 1)]))
+        assert (await c.hear()).type_url == CLUSTER
+
+        async def chatter() -> None:
+            while True:
+                await c.say(EXTENSION, "nothing")
+                await asyncio.sleep(0.05)
+
+        chattering = asyncio.create_task(chatter())
+        while (response := await c.hear()).type_url == EXTENSION:
+            await c.answer(response)
+        chattering.cancel()
+        await asyncio.gather(chattering, return_exceptions=True)
+    assert response.type_url == ROUTES

@@ -1,6 +1,6 @@
 """The delta variant: subscriptions are edited, resources carry versions of their own, removals are named."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
@@ -21,11 +21,12 @@ class DeltaSubstream(Substream):
     def start(self, request: DeltaDiscoveryRequest) -> None:
         """The first request of the type on this stream: may mean everything, may say what the client has."""
         self.started = True
-        if not request.resource_names_subscribe and not request.resource_names_unsubscribe:
+        if not request.resource_names_subscribe:
             self._all()
         self.edit(request.resource_names_subscribe, request.resource_names_unsubscribe)
         versions = request.initial_resource_versions
         self.held = {name: version for name, version in versions.items() if self.covers(name)}
+        self.asked = bool(self.names - versions.keys()) or (self.wildcard and not versions)
         # Whoever names versions has been initialised before and needs no empty answer to get on (statements 42, 43).
         self.answer_empty = self.wildcard and not versions
 
@@ -133,9 +134,11 @@ class DeltaStream(AdsStream[DeltaSubstream, DeltaDiscoveryRequest]):
             sub.edit(request.resource_names_subscribe, request.resource_names_unsubscribe)
         else:
             sub.start(request)
+            self._resuming = self._resuming or (not self._implied and bool(request.initial_resource_versions))
         return events
 
     def _asks(self, request: DeltaDiscoveryRequest) -> int:
         sub = self.types.get(request.type_url or self._implied)
-        names = set(request.resource_names_subscribe).union(sub.names if sub else ())
-        return max(len(names), len(request.initial_resource_versions))
+        names: Collection[str] = sub.names if sub else ()
+        added = sum(name not in names for name in set(request.resource_names_subscribe))
+        return max(len(names) + added, len(request.initial_resource_versions))

@@ -19,12 +19,15 @@ from xds_server.ads.board import Mode
 from xds_server.ads.brought import Brought
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.events import Acked, Event, Nacked, Reject, Send
+from xds_server.ads.groups import node_of
 from xds_server.ads.hub import Hub
 from xds_server.ads.identity import Peer
 from xds_server.ads.metrics import AdsMetrics
 from xds_server.ads.sotw import SotwStream
+from xds_server.ads.versions import version_of, warnings
+from xds_server.ads.views import NOTHING, Choice
 from xds_server.ads.wire import Encoder
-from xds_server.resources import PREFIX
+from xds_server.resources import CLUSTER, LISTENER, PREFIX, Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +91,7 @@ class Call:
         self._metrics, self._pace, self._context, self._peer = metrics, pace, context, peer
         self._stream = 0
         self._brought = Brought()
-        self._written: dict[str, float] = {}
+        self._written: dict[str, tuple[float, Choice]] = {}
         self._log = log.bind(peer=context.peer())
         self.mode: Mode = "sotw" if isinstance(machine, SotwStream) else "delta"
 
@@ -101,6 +104,7 @@ class Call:
         finally:
             self._metrics.streams.labels(self.mode).dec()
             if self._stream:
+                self._hub.views.leave(self._hub.board.row(self._stream).id)
                 self._hub.board.disconnect(self._stream)
             self._log.debug("xds stream ended")
 
@@ -115,6 +119,7 @@ class Call:
 
     async def _write(self, wake: asyncio.Event) -> None:
         current = await self._hub.current()
+        until: float | None = None
         while True:
             while not current and self._differs():
                 await asyncio.sleep(DOUBT)
@@ -123,30 +128,50 @@ class Call:
                 self._brought.forget()
             wake.clear()
             await self._drain()
+            until = self._patience(until)
             try:
-                async with asyncio.timeout(self._pace.clusters if self._machine.held_back else None):
+                async with asyncio.timeout_at(until):
                     await wake.wait()
             except TimeoutError:
                 self._machine.release()
+                until = None
+
+    def _patience(self, until: float | None) -> float | None:
+        """When to wait no longer. It is not put off by other news, or by a client that speaks of everything else."""
+        if not self._machine.held_back:
+            return None
+        return until if until is not None else asyncio.get_running_loop().time() + self._pace.clusters
 
     def _differs(self) -> bool:
         """Whether an answer would replace what the client has, and has perhaps from a newer revision than ours."""
-        return self._hub.snapshot is not None and self._brought.differs(self._hub.snapshot)
+        view = self._choose().view
+        return view is not None and self._brought.differs(view)
+
+    def _choose(self) -> Choice:
+        """What the node is to have now."""
+        return NOTHING if self._machine.node is None else self._hub.views.choose(self._machine.node)
 
     async def _drain(self) -> None:
-        """Write until the machine has nothing more to say about the newest snapshot."""
-        while (
-            snapshot := self._hub.snapshot
-        ) is not None:  # without one, wait: an empty answer would delete everything
-            send = self._machine.next(snapshot)
-            if send is None:
-                if self._stream:
-                    self._hub.board.settled(self._stream, snapshot, self._machine.in_sync(snapshot))
+        """Write until the machine has nothing more to say about what the node is to have."""
+        while self._stream:
+            choice = self._choose()
+            self._hub.board.withhold(self._stream, choice.reason)
+            if choice.view is None:  # an empty answer would delete everything
                 return
-            await self._send(send)
+            send = self._machine.next(choice.view)
+            if send is None:
+                self._settle(choice, choice.view)
+                return
+            await self._send(send, choice)
 
-    async def _send(self, send: Send) -> None:
-        self._written[send.nonce] = time.monotonic()
+    def _settle(self, choice: Choice, view: Snapshot) -> None:
+        in_sync = self._machine.in_sync(view)
+        self._hub.board.settled(self._stream, view, in_sync, newest=choice.newest)
+        if in_sync.keys() >= {CLUSTER, LISTENER} and all(in_sync.values()):
+            self._hub.views.taken(self._hub.board.row(self._stream).id, choice)
+
+    async def _send(self, send: Send, choice: Choice) -> None:
+        self._written[send.nonce] = (time.monotonic(), choice)
         self._hub.board.sent(self._stream, send)
         self._metrics.pushes.labels(send.type_url).inc()
         try:
@@ -192,15 +217,18 @@ class Call:
         assert node is not None  # noqa: S101 - a first request without one was refused
         version = node.user_agent_build_version.version
         build = f"{version.major_number}.{version.minor_number}.{version.patch}"
-        row = self._hub.board.connect(node.id, node.cluster, build, self.mode, self._context.peer())
+        self._hub.views.join(node)
+        row = self._hub.board.connect(node_of(node), build, self.mode, self._context.peer())
         self._stream = row.stream
         self._log = self._log.bind(node=node.id, mode=self.mode, stream=row.stream)
         self._log.info("xds stream opened", build=build)
+        for warning in warnings(version_of(node)):
+            self._log.warning("xds node should be updated", warning=warning)
 
     def _tell(self, event: Acked | Nacked) -> None:
         board, taken = self._hub.board, isinstance(event, Acked)
         self._metrics.responses.labels(event.type_url, "ack" if taken else "nack").inc()
-        began = self._written.pop(event.nonce, None)
+        began, choice = self._written.pop(event.nonce, (None, NOTHING))
         said: dict[str, Any] = {"type": _short(event.type_url), "version": event.version, "nonce": event.nonce}
         if isinstance(event, Acked):
             board.acked(self._stream, event)
@@ -208,7 +236,8 @@ class Call:
                 self._metrics.ack_seconds.observe(time.monotonic() - began)
             self._log.debug("xds ack", **said)
         else:
-            board.nacked(self._stream, event)
+            board.nacked(self._stream, event, newest=choice.newest)
+            self._hub.views.refused(board.row(self._stream).id, choice, event.type_url)
             self._log.warning("xds nack", **said, message=event.message, names=event.names[:SHOWN])
         self._hub.tell(board.row(self._stream), event)
 

@@ -75,8 +75,8 @@ class SotwSubstream(Substream):
         if not self.whole:
             return Send(self.type_url, nonce, snapshot.version, tuple(r for r in batch.values() if r is not None))
         self._last = wanted
-        kept = sorted(wanted.keys() - snapshot.resources.keys())
-        version = version_of("\0".join((snapshot.version, *kept)).encode()) if kept else snapshot.version
+        kept = [f"{name}\0{r.version}" for name, r in wanted.items() if name not in snapshot.resources]
+        version = version_of("\n".join((snapshot.version, *kept)).encode()) if kept else snapshot.version
         return Send(self.type_url, nonce, version, tuple(wanted.values()))
 
 

@@ -35,7 +35,7 @@ REFERRERS: Final[Mapping[str, tuple[str, ...]]] = {
 """Who may still point at a resource: its removal waits for their ACKs on the same stream (statement 48)."""
 
 AFTER_CLUSTERS: Final = frozenset({EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST})
-"""Updates of these may point at a new cluster, so they wait for CDS (statement 52); answers to requests never wait."""
+"""These may point at a new cluster. Updates wait until it is warm, answers until it is sent at least (statement 52)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,14 @@ class AdsStream(ABC, Generic[Sub, Request]):
         self.node: NodeMessage | None = None
         self.types: dict[str, Sub] = {}
         self.held_back = False
-        """The last `next` kept an update back because CDS is not acknowledged yet; `release` ends the wait."""
+        """Something waits for the client, or may have to; `release` ends that when the client has had time enough."""
         self._limits = limits or Limits()
         self._prefix = prefix
         self._implied = implied
         self._count = 0
         self._released: Send | None = None
+        self._resuming = False
+        """The client came back with what it had. What it has not spoken of yet may still point at anything."""
         self._warming: set[str] = set()
 
     def receive(self, request: Request) -> tuple[Event, ...]:
@@ -89,7 +91,7 @@ class AdsStream(ABC, Generic[Sub, Request]):
 
     def next(self, snapshot: Snapshot) -> Send | None:
         """The next response in make-before-break order (statement 47), or None when all is said for now."""
-        self.held_back = False
+        self.held_back = self._resuming
         for type_url in sorted(self.types, key=_order):
             resources = snapshot.types.get(type_url)
             if resources is None:  # an unknown type: it may become known with a later snapshot (statement 5)
@@ -100,9 +102,12 @@ class AdsStream(ABC, Generic[Sub, Request]):
         return None
 
     def release(self) -> None:
-        """Do not let updates wait any longer for the ACK of the CDS response that is outstanding now."""
+        """Do not wait any longer for what a resumed client has not said, or else for the ACK of the outstanding CDS."""
         clusters = self.types.get(CLUSTER)
-        self._released = clusters.outstanding if clusters else None
+        if self._resuming:
+            self._resuming = False
+        else:
+            self._released = clusters.outstanding if clusters else None
 
     def in_sync(self, snapshot: Snapshot) -> dict[str, bool]:
         """For each subscribed type that the snapshot knows: whether the client has acknowledged all of it."""
@@ -113,7 +118,9 @@ class AdsStream(ABC, Generic[Sub, Request]):
             sub.doubt(self._warming)
             self._warming.clear()
         hold = sub.type_url in AFTER_CLUSTERS and self._clusters_pending(snapshot)
-        send = sub.next(resources, self._nonce, hold=hold, keep=lambda: self._referred(sub.type_url, snapshot))
+        send = None
+        if not (hold and sub.asked and self._must_wait(snapshot)):
+            send = sub.next(resources, self._nonce, hold=hold, keep=lambda: self._referred(sub.type_url, snapshot))
         if send is None:
             self.held_back = self.held_back or (hold and sub.would_send(resources))
         elif sub.type_url == CLUSTER:
@@ -123,17 +130,26 @@ class AdsStream(ABC, Generic[Sub, Request]):
     def _clusters_pending(self, snapshot: Snapshot) -> bool:
         clusters = self.types.get(CLUSTER)
         if clusters is None:
-            return False
+            return self._resuming
         if clusters.outstanding is not None and clusters.outstanding is not self._released:
             return True
-        return _adds(
-            clusters, snapshot
-        )  # what no response has carried yet is not in the node's CDS, however long it takes
+        return _adds(clusters, snapshot)  # not in the node's CDS, however long that takes
+
+    def _must_wait(self, snapshot: Snapshot) -> bool:
+        """Whether an answer has to wait too: it may point at a cluster that the client has not been told of.
+
+        That cluster is on its way behind an outstanding CDS response. Warming needs EDS and SDS only, and neither ever
+        waits (statement 50), so nothing waits in a circle.
+        """
+        clusters = self.types.get(CLUSTER)
+        if clusters is None or clusters.outstanding is None or clusters.outstanding is self._released:
+            return False
+        return _adds(clusters, snapshot)
 
     def _referred(self, type_url: str, snapshot: Snapshot) -> bool:
         """Whether something on this stream may still point at a resource of the type that the snapshot has dropped."""
         in_sync = self.in_sync(snapshot)
-        return not all(in_sync.get(referrer, True) for referrer in REFERRERS.get(type_url, ()))
+        return not all(in_sync.get(referrer, not self._resuming) for referrer in REFERRERS.get(type_url, ()))
 
     def _identify(self, node: NodeMessage) -> Reject | None:
         """Only the first request must name the node (statement 1); nobody changes its name on the way."""

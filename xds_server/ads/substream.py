@@ -113,8 +113,8 @@ class Substream(ABC):
     ) -> Send | None:
         """The response to write now, if any. One is outstanding at a time (statement 17).
 
-        `hold` keeps back what no request asked for; `keep` says whether removals must wait, and is asked only if there
-        are any.
+        `hold` keeps back all but what the client has asked for and lacks; `keep` says whether removals must wait, and
+        is asked only if there are any.
         """
         if self.outstanding is not None or (self.in_sync(snapshot) and not self.answer_empty):
             self.asked = self.asked and self.outstanding is not None
@@ -123,6 +123,8 @@ class Substream(ABC):
             return None
         wanted = self._view(snapshot, keep)
         batch = self._batch(wanted, keep)
+        if hold and not self.whole:
+            batch = self._lacking(batch)
         if self.type_url == SECRET:
             batch = apart(batch)
         if not batch and not self.answer_empty:
@@ -154,6 +156,10 @@ class Substream(ABC):
     def fresh(self, changes: Changes) -> Changes:
         """Without what was refused as it is."""
         return {name: r for name, r in changes.items() if self.refused.get(name) != (r.version if r else UNSURE)}
+
+    def _lacking(self, changes: Changes) -> Changes:
+        """What the client has in no version, and what it asked to be told of again."""
+        return {name: resource for name, resource in changes.items() if self.held.get(name, UNSURE) == UNSURE}
 
     def _lift(self, wanted: Mapping[str, Resource]) -> None:
         for name, version in list(self.refused.items()):
