@@ -27,10 +27,11 @@ KINDS: Final = (
     "delegations",
     "modules",
     "rollout",
+    "envoy",
 )
 """Every key of a document that holds objects, in the model's order."""
 
-SINGLE: Final = frozenset({"tiers", "rate_limit_defaults", "defaults", "floor", "rollout"})
+SINGLE: Final = frozenset({"tiers", "rate_limit_defaults", "defaults", "floor", "rollout", "envoy"})
 """Kinds whose whole body is one object, named like the kind."""
 
 DEFAULT_OWNER: Final = "default"

@@ -23,6 +23,7 @@ MEANINGS: Final = {
     "Gateway.rate_limit_defaults": "What holds for all rate limits.",
     "Gateway.defaults": "Policies of every route that does not say otherwise.",
     "Gateway.modules": "Routes that ship together, with who may call them.",
+    "Gateway.envoy": "Raw Envoy settings of the whole node, for what the language has no words for.",
     "HeaderSource.name": "The header that carries the token.",
     "HeaderSource.prefix": "What stands before the token in the header, and is cut off.",
     "JwtFrom.headers": "Headers that may carry the token.",

@@ -39,6 +39,7 @@ class FileHead(Model):
     delegations: dict[str, Any] = Field(default_factory=dict)
     modules: dict[str, Any] = Field(default_factory=dict)
     rollout: dict[str, Any] = Field(default_factory=dict)
+    envoy: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

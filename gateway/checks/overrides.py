@@ -7,7 +7,8 @@ from gateway.checks.scope import Scope
 from gateway.model import Gateway
 from gateway.problems import Path, Problem
 
-HARDENED: Final = {
+HARDENED: Final[dict[str, frozenset[str]]] = {
+    "runtime": frozenset(),
     "route": frozenset({"request_headers_to_add", "request_headers_to_remove", "typed_per_filter_config"}),
     "cluster": frozenset(
         {
@@ -63,6 +64,16 @@ HARDENED: Final = {
 """By Envoy message, the fields that hardening writes: an override that touches one is told with its name."""
 
 FORBIDDEN: Final = {
+    "runtime": frozenset(
+        {
+            "envoy.reloadable_features.http2_include_cookies_in_limits",
+            "envoy.restart_features.xds_failover_support",
+            "http.max_requests_per_io_cycle",
+            "overload.premature_reset_min_stream_lifetime_seconds",
+            "overload.premature_reset_total_stream_count",
+            "re2.max_program_size.error_level",
+        }
+    ),
     "route": frozenset({"name", "match"}),
     "cluster": frozenset({"name", "type", "cluster_type", "eds_cluster_config", "load_assignment"}),
     "listener": frozenset(
@@ -77,7 +88,13 @@ FORBIDDEN: Final = {
         | {"set_current_client_cert_details"}
     ),
 }
-"""What no override may touch: names, where traffic comes from and goes to, and the chain that decides who may call."""
+"""What no override may touch: names, where traffic comes from and goes to, and the chain that decides who may call.
+
+Of the runtime, the keys by which the bootstrap hardens each Envoy.
+"""
+
+OURS: Final = "tollhouse."
+"""What runtime keys begin with that the compiler makes."""
 
 PER_FILTER: Final = frozenset({"typed_per_filter_config", "typedPerFilterConfig"})
 
@@ -86,19 +103,20 @@ def problems(scope: Scope) -> Iterator[Problem]:
     for message, overrides, path in written(scope.gateway):
         yield _warning(message, overrides, path)
         for name in overrides:
-            if name in FORBIDDEN[message]:
+            if forbidden(message, name):
                 help_ = "write it in the document's own words"
                 yield Problem("GW281", (*path, name), f"a raw override may not touch '{name}' of a {message}", help_)
 
 
+def forbidden(message: str, name: str) -> bool:
+    return name in FORBIDDEN[message] or (message == "runtime" and name.startswith(OURS))
+
+
 def written(gateway: Gateway) -> Iterator[tuple[str, dict[str, Any], Path]]:
     """Every raw override: the Envoy message that it is about, what is written, and where."""
-    for name, listener in gateway.listeners.items():
-        if listener.envoy is not None:
-            for message in ("listener", "http_connection_manager"):
-                overrides = getattr(listener.envoy, message)
-                if overrides:
-                    yield message, overrides, ("listeners", name, "envoy", message)
+    if gateway.envoy is not None:
+        yield "runtime", gateway.envoy.runtime, ("envoy", "runtime")
+    yield from _of_listeners(gateway)
     for name, upstream in gateway.upstreams.items():
         if upstream.envoy is not None:
             yield "cluster", upstream.envoy.cluster, ("upstreams", name, "envoy", "cluster")
@@ -106,6 +124,15 @@ def written(gateway: Gateway) -> Iterator[tuple[str, dict[str, Any], Path]]:
         for name, route in module.routes.items():
             if route.envoy is not None:
                 yield "route", route.envoy.route, ("modules", module_name, "routes", name, "envoy", "route")
+
+
+def _of_listeners(gateway: Gateway) -> Iterator[tuple[str, dict[str, Any], Path]]:
+    for name, listener in gateway.listeners.items():
+        if listener.envoy is not None:
+            for message in ("listener", "http_connection_manager"):
+                overrides = getattr(listener.envoy, message)
+                if overrides:
+                    yield message, overrides, ("listeners", name, "envoy", message)
 
 
 def _warning(message: str, overrides: dict[str, Any], path: Path) -> Problem:

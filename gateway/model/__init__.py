@@ -53,7 +53,7 @@ from gateway.model.policies import (
     Retry,
     Timeouts,
 )
-from gateway.model.raw import RawCluster, RawListener, RawRoute
+from gateway.model.raw import RawCluster, RawGateway, RawListener, RawRoute
 from gateway.model.rollout import HaltOn, NodeSelector, Rollout, Wave
 from gateway.model.routes import (
     Backend,
@@ -174,6 +174,7 @@ __all__ = [
     "RateLimit",
     "RateLimitDefaults",
     "RawCluster",
+    "RawGateway",
     "RawListener",
     "RawRoute",
     "Redirect",

@@ -10,6 +10,7 @@ from gateway.model.floor import Floor
 from gateway.model.listeners import Listener
 from gateway.model.oidc import Oidc
 from gateway.model.policies import Defaults
+from gateway.model.raw import RawGateway
 from gateway.model.rollout import Rollout
 from gateway.model.routes import Module
 from gateway.model.upstreams import Upstream
@@ -36,6 +37,7 @@ class Gateway(Model):
     delegations: dict[Name, Delegation] = {}
     modules: dict[Name, Module] = {}
     rollout: Rollout = Rollout()
+    envoy: RawGateway | None = None
 
     def rank(self, tier: str) -> int:
         """The tier's place, 0 the lowest. Raises ValueError for an unknown tier."""

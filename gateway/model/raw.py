@@ -13,6 +13,16 @@ from gateway.model.base import Model
 Overrides = dict[str, Any]
 
 
+class RawGateway(Model):
+    """Settings of the whole Envoy.
+
+    `runtime`: keys and values of its runtime (`envoy.service.runtime.v3.Runtime`), such as feature flags. What the
+    bootstrap says stands above them.
+    """
+
+    runtime: Overrides = Field(min_length=1)
+
+
 class RawRoute(Model):
     """`envoy.config.route.v3.Route`."""
 

@@ -37,6 +37,7 @@ FILES = {
     "ClusterLoadAssignment": "endpoints.yaml",
     "TypedExtensionConfig": "extensions.yaml",
     "Secret": "secrets.yaml",
+    "Runtime": "runtime.yaml",
 }
 SITE = Certificate((TLS / "site.pem").read_bytes(), (TLS / "site.key").read_bytes())
 SECRETS: Mapping[str, Secret] = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain as chain_of
 
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.message import Message
 
 from gateway.model import Gateway
@@ -56,6 +57,7 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     parts = tuple(parts_of(gateway, memo))
     context = replace(context, kinds=tuple(chain_of.from_iterable(part.kinds for part in parts)))
     messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream, *by_login]
+    messages += runtime(context, findings)
     messages += tls.secrets(context, findings)
     messages += downstream_tls.secrets(context)
     messages += chain.extensions(context)
@@ -116,6 +118,15 @@ def listening(context: Context, findings: Findings, name: str) -> tuple[Listener
         findings.add(("listeners", name), error)
         return ()
     return found
+
+
+def runtime(context: Context, findings: Findings) -> tuple[Runtime, ...]:
+    """The document's layer of Envoy's runtime; none if it cannot be carried out."""
+    try:
+        return tuple(raw.runtime(context.gateway.envoy))
+    except CompileError as error:
+        findings.add(("envoy",), error)
+        return ()
 
 
 def upstreams(context: Context, findings: Findings) -> tuple[list[Message], dict[str, str]]:

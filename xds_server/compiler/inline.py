@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap, LayeredRuntime, RuntimeLayer
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import DataSource, Node, TransportSocket
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -29,6 +29,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
     DownstreamTlsContext,
     UpstreamTlsContext,
 )
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
@@ -66,6 +67,9 @@ def bootstrap(messages: Iterable[Message], *, admin: tuple[str, int] | None = No
     return Bootstrap(
         node=NODE,
         admin=Admin(address=socket_address(*admin)) if admin else None,
+        layered_runtime=LayeredRuntime(
+            layers=[RuntimeLayer(name=m.name, static_layer=m.layer) for m in found if isinstance(m, Runtime)]
+        ),
         static_resources=Bootstrap.StaticResources(
             listeners=[static_listener(m, resources) for m in found if isinstance(m, Listener)],
             clusters=[static_cluster(m, resources) for m in found if isinstance(m, Cluster)],

@@ -16,17 +16,20 @@ from envoy.config.route.v3.route_components_pb2 import Route
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.message import Message
 
-from gateway.checks.overrides import FORBIDDEN, PER_FILTER
-from gateway.model import RawCluster, RawListener, RawRoute
+from gateway.checks.overrides import FORBIDDEN, PER_FILTER, forbidden
+from gateway.model import RawCluster, RawGateway, RawListener, RawRoute
 from gateway.words import did_you_mean
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.wire import pack
 
 REFUSED: Final = "GW605"
 ANY: Final = "google.protobuf.Any"
+LAYER: Final = "tollhouse"
+"""The runtime layer that an Envoy of ours subscribes to (envoy/bootstrap.yaml)."""
 _MESSAGES: Final = {
     "envoy.config.route.v3.Route": "route",
     "envoy.config.cluster.v3.Cluster": "cluster",
@@ -87,6 +90,25 @@ def override_listener(listener: Listener, raw: RawListener | None) -> None:
         if network_filter.typed_config.Unpack(manager):
             apply(manager, raw.http_connection_manager, "envoy", "http_connection_manager")
             network_filter.typed_config.CopyFrom(pack(manager))
+
+
+def runtime(raw: RawGateway | None) -> Iterator[Runtime]:
+    """The layer of Envoy's runtime that the document writes, as the bootstrap asks for it.
+
+    A value is a scalar, or a mapping such as a FractionalPercent. Raises CompileError at a key that is refused.
+    """
+    if raw is None:
+        return
+    for name, value in raw.runtime.items():
+        if forbidden("runtime", name):
+            raise CompileError(f"a raw override may not touch {name!r} of the runtime", "runtime", name, code=REFUSED)
+        if not isinstance(value, bool | int | float | str | Mapping):
+            raise CompileError(
+                "a number, a text, true, false or a mapping is needed here", "runtime", name, code=REFUSED
+            )
+    layer = Runtime(name=LAYER)
+    layer.layer.update(raw.runtime)
+    yield layer
 
 
 Fault = tuple[tuple[str | int, ...], str]
