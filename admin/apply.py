@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from admin.problems import ApiError, invalid
+from admin.problems import ApiError, finding, invalid
 from db import engine as engines
 from db import revisions
 from db.rows import RevisionRow
@@ -18,6 +18,7 @@ from gateway.document import Change, Object
 from gateway.places import Where
 from gateway.problems import Problem
 from gateway.read import Loaded
+from gateway.shrink import Shrink, shrinks
 from xds_server.compiler.certificates import of_dates
 from xds_server.rollout.candidate import Builder, Candidate
 from xds_server.rollout.stored import from_row, to_row
@@ -46,13 +47,17 @@ class Head:
 
 @dataclass(frozen=True)
 class Apply:
-    """What to apply. `expected_revision`: refuse if the head is another one. `prune`: delete what is not written."""
+    """What to apply. `expected_revision`: refuse if the head is another one. `prune`: delete what is not written.
+
+    `allow_shrink`: take away much at once (see `gateway.shrink`).
+    """
 
     files: Sequence[tuple[str, str]]
     message: str = ""
     prune: bool = False
     dry_run: bool = False
     expected_revision: int | None = None
+    allow_shrink: bool = False
 
 
 class Applier:
@@ -79,10 +84,13 @@ class Applier:
         if change.problems:
             raise taken(change.problems, loaded)
         warnings = _accepted(loaded.problems, loaded)
-        if change.empty:
+        if change.empty and not wanted.allow_shrink:
             return Applied(head.number, head.version, (), warnings)
+        shrunk = shrinks(head.objects, change.objects)
+        if shrunk and not wanted.allow_shrink:
+            raise shrinking(shrunk)
         candidate = await self._compile(loaded, head.number + 1)
-        warnings += _accepted(_of_secrets(candidate), loaded)
+        warnings += _accepted((*_of_secrets(candidate), *self._of_services(loaded, candidate)), loaded)
         changed = _actions(change)
         if wanted.dry_run:
             return Applied(head.number, candidate.snapshot.version, changed, warnings)
@@ -106,6 +114,10 @@ class Applier:
         _accepted((*candidate.problems, *candidate.refused), loaded)
         return candidate
 
+    def _of_services(self, loaded: Loaded, candidate: Candidate) -> tuple[Problem, ...]:
+        """What is wrong with endpoints now: a service of which nobody has told any is no reason to refuse."""
+        return self._builder.assign(loaded.gateway, candidate.snapshot).problems if loaded.gateway else ()
+
     async def _commit(self, actor: str, wanted: Apply, head: Head, change: Change, version: str) -> RevisionRow:
         rows = [to_row(item) for item in change.objects]
 
@@ -117,6 +129,7 @@ class Applier:
                 author=actor,
                 message=wanted.message,
                 digest=version,
+                allow_shrink=wanted.allow_shrink,
             )
 
         return await engines.run(self._engine, work)
@@ -124,6 +137,13 @@ class Applier:
 
 def moved(head: int, expected: int | None) -> ApiError:
     return ApiError(409, "conflict", f"the head is revision {head}, not {expected}", head=head)
+
+
+def shrinking(shrunk: Sequence[Shrink]) -> ApiError:
+    """409: much would go, and nobody said that it shall."""
+    what = " and ".join(map(str, shrunk))
+    told = finding("/allow_shrink", f"this takes away {what}", "if that is meant: gwctl apply --allow-shrink")
+    return ApiError(409, "shrinks", f"this takes away {what}: nothing was stored", errors=[told])
 
 
 def taken(problems: Sequence[Problem], loaded: Loaded) -> ApiError:

@@ -1,11 +1,12 @@
 """What requests look like. Unknown members are refused, so that a typo never passes for a default."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.model import PortNumber
 from gateway.scalars import parse_duration
 
 NEVER: Final = "never"
@@ -15,6 +16,20 @@ def _duration(value: str) -> str:
     if value != NEVER:
         parse_duration(value)
     return value
+
+
+def _within(value: str, least: int, most: int) -> str:
+    if not least <= parse_duration(value) <= most:
+        raise ValueError(f"a duration from {least // 1000}s to {most // 1000}s is needed")
+    return value
+
+
+def _ttl(value: str) -> str:
+    return value if value == "none" else _within(value, 5_000, 3_600_000)
+
+
+def _drain(value: str) -> str:
+    return _within(value, 1_000, 3_600_000)
 
 
 # No control characters (\x7f and C1 included): these words end up in logs, tables and terminals.
@@ -39,12 +54,16 @@ class File(Body):
 
 
 class ApplyBody(Body):
-    """`expected_revision`: refuse if the head is another one. `prune`: delete what the owners no longer write."""
+    """`expected_revision`: refuse if the head is another one. `prune`: delete what the owners no longer write.
+
+    `allow_shrink`: take away more than 30 % of the listeners, routes or upstreams.
+    """
 
     files: list[File] = Field(min_length=1, max_length=1000)
     message: Text = ""
     prune: bool = False
     dry_run: bool = False
+    allow_shrink: bool = False
     expected_revision: int | None = Field(default=None, ge=0)
 
 
@@ -65,6 +84,25 @@ class TokenBody(Body):
     scopes: list[Scope] = Field(default=[], max_length=100)
     claims: dict[str, Any] = Field(default={}, max_length=100)
     expires_in: Annotated[str, AfterValidator(_duration), Field(examples=["1h"])] = "1h"
+
+
+class EndpointBody(Body):
+    """`ttl`: how long without a heartbeat until it is forgotten, 5s to 1h, or `none`."""
+
+    address: Label
+    port: PortNumber
+    weight: int = Field(default=1, ge=1, le=128)
+    zone: Annotated[Label, StringConstraints(max_length=128)] | None = None
+    priority: int = Field(default=0, ge=0, le=127)
+    state: Literal["healthy", "unhealthy"] = "healthy"
+    labels: dict[Label, Label] = Field(default={}, max_length=32)
+    ttl: Annotated[str, AfterValidator(_ttl), Field(examples=["30s", "none"])] = "30s"
+
+
+class DrainBody(Body):
+    """`for`: how long requests on their way have, 1s to 1h."""
+
+    for_: Annotated[str, AfterValidator(_drain), Field(alias="for", examples=["60s"])] = "60s"
 
 
 def lifetime(written: str) -> timedelta | None:

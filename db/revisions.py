@@ -42,10 +42,12 @@ async def commit(
     author: str,
     message: str,
     digest: str,
+    allow_shrink: bool = False,
 ) -> RevisionRow:
     """Makes `objects` (all of them, not a change) the head revision, in the caller's transaction or one of its own.
 
-    Objects equal to the head's (in kind, name, owner, labels and body) make no revision: the head's is returned. Raises
+    Objects equal to the head's (in kind, name, owner, labels and body) make no revision: the head's is returned, unless
+    `allow_shrink` is said of it only now (it is held, and this lets it go). Raises
     Conflict when `expected_revision` is given and is not the head, ValueError for two objects of one kind and name.
     """
     async with _connection(target) as connection:
@@ -55,8 +57,10 @@ async def commit(
             raise Conflict(parent, expected_revision)
         before, after = await _digests(connection, parent), _digest_all(objects)
         if before == after and parent:
-            return await get(connection, parent)
-        revision = RevisionRow(parent + 1, parent, digest, author, message, locked.now)
+            same = await get(connection, parent)
+            if same.allow_shrink or not allow_shrink:
+                return same
+        revision = RevisionRow(parent + 1, parent, digest, author, message, locked.now, allow_shrink)
         await _insert(connection, revision, objects)
         await heads.advance(connection, Head(revision.number, locked.head.keys_version))
         await audit.append(
@@ -96,6 +100,13 @@ async def load(connection: AsyncConnection, number: int) -> tuple[ObjectRow, ...
     if not rows and number:
         await get(connection, number)  # an empty gateway is a revision too
     return rows
+
+
+async def may_shrink(connection: AsyncConnection, *, after: int, until: int) -> bool:
+    """Whether one of the revisions in `after < number <= until` was meant to take much away."""
+    columns = tables.revisions.c
+    query = select(columns.number).where(columns.number > after, columns.number <= until, columns.allow_shrink)
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def history(
@@ -148,7 +159,7 @@ async def _insert(connection: AsyncConnection, revision: RevisionRow, objects: S
     await connection.execute(
         insert(tables.revisions).values(
             number=revision.number, parent=revision.parent, digest=revision.digest, author=revision.author,
-            message=revision.message, created_at=revision.created_at,
+            message=revision.message, created_at=revision.created_at, allow_shrink=revision.allow_shrink,
         )
     )  # fmt: skip
     if objects:

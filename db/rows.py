@@ -19,7 +19,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class RevisionRow:
-    """`digest` is the caller's name for the content (the snapshot's version); `parent` 0: the first one."""
+    """`digest` is the caller's name for the content (the snapshot's version); `parent` 0: the first one.
+
+    `allow_shrink`: its author said that much may be missing that the one before had.
+    """
 
     number: int
     parent: int
@@ -27,6 +30,7 @@ class RevisionRow:
     author: str
     message: str
     created_at: datetime
+    allow_shrink: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ gaps and a smaller number is never committed after a larger one (a sequence prom
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    false,
     func,
 )
 
@@ -43,6 +45,7 @@ revisions = Table(
     Column("author", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("created_at", TIME, nullable=False),
+    Column("allow_shrink", Boolean, nullable=False, server_default=false()),
 )
 
 bodies = Table(

@@ -23,6 +23,7 @@ Tell = Callable[[str], None]
 @files_argument
 @click.option("--message", "-m", default="", help="Why; kept with the revision.")
 @click.option("--prune", is_flag=True, help="Delete this owner's objects that the files do not write.")
+@click.option("--allow-shrink", is_flag=True, help="Take away over 30 % of the listeners, routes or upstreams.")
 @click.option("--dry-run", is_flag=True, help="Check and compare with what is live; store nothing.")
 @click.option("--expect-revision", type=int, help="Refuse if the current revision is another one.")
 @click.option("--wait", is_flag=True, help="Return when every connected Envoy has it.")
@@ -34,6 +35,7 @@ def apply(
     more: tuple[Path, ...],
     message: str,
     prune: bool,
+    allow_shrink: bool,
     dry_run: bool,
     expect_revision: int | None,
     wait: bool,
@@ -44,7 +46,7 @@ def apply(
     """Put FILE... live: all of it in one revision, or nothing."""
     files = read(chosen(paths, more))
     server = client(target)
-    request = {"message": message, "prune": prune, "dry_run": dry_run}
+    request = {"message": message, "prune": prune, "dry_run": dry_run, "allow_shrink": allow_shrink}
     if expect_revision is not None:
         request["expected_revision"] = expect_revision
     answer = send(server, files, request, output)

@@ -181,3 +181,15 @@ async def test_real_envoy_is_asked_before_storing_and_before_publishing(
         assert (await api.client.get("/readyz")).status_code == 503
     async with control_plane(url, tmp_path / "secrets", envoy, first=False) as api:
         await api.published(1)
+
+
+async def test_taking_much_away_must_be_meant(api: Api, document: str) -> None:
+    second = document.replace("port: 8080", "port: 8080}\n  edge: {port: 8081")
+    await api.applied(second)
+    refused = await api.apply(document, prune=True)
+    assert (refused.status_code, refused.json()["code"]) == (409, "shrinks")
+    (error,) = refused.json()["errors"]
+    assert (error["message"], "--allow-shrink" in error["help"]) == ("this takes away 1 of 2 listeners", True)
+    assert (await api.apply(document, prune=True, dry_run=True)).status_code == 409, "a dry run says the same"
+    done = await api.applied(document, prune=True, allow_shrink=True)
+    assert (done["revision"], done["changed"]) == (2, [{"kind": "listeners", "name": "edge", "action": "deleted"}])

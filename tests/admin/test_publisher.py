@@ -1,10 +1,12 @@
 """The publisher keeps the last good snapshot whatever the store says, and never sends an empty one."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
+from db import engine as engines
 from db import revisions
 from db.rows import ObjectRow
 from tests.admin.conftest import Api
@@ -121,3 +123,39 @@ async def test_a_rotated_secret_goes_out_by_itself(api: Api, document: str) -> N
             await api.publisher.changed()
     assert api.hub.snapshot is not None
     assert (api.hub.snapshot.revision, api.hub.snapshot.version != before.version) == (1, True)
+
+
+async def test_what_came_past_the_apply_and_takes_much_away_is_held_until_somebody_means_it(
+    api: Api, document: str
+) -> None:
+    route = "      r{0}: {{match: {{path: {{exact: /orders/{0}}}}}, backends: [{{upstream: echo}}]}}\n"
+    wide = document + "".join(map(route.format, range(9)))
+    await api.applied(wide)
+    await api.published(1)
+    good = api.hub.snapshot
+    rows = await stored(api)
+    await commit(api, *(_few_routes(row) for row in rows))
+    failure = await failed(api)
+    assert (failure.revision, "9 of 10 routes" in failure.reason) == (2, True)
+    assert api.hub.snapshot is good
+    answer = await api.applied(document, allow_shrink=True)
+    assert answer["revision"] == 3, "the same content, and now somebody means it"
+    await api.published(3)
+    assert api.publisher.state.failure is None
+
+
+async def test_a_shrink_that_was_meant_goes_out_with_what_follows_it(api: Api, document: str) -> None:
+    await api.applied(document)
+    await api.published(1)
+    assert not await engines.run(api.engine, lambda c: revisions.may_shrink(c, after=1, until=9))
+    for again in (document.replace("list:", "other:"), document):
+        await api.applied(again, allow_shrink=True)
+    await api.applied(document.replace("9000", "9001"))
+    assert await engines.run(api.engine, lambda c: revisions.may_shrink(c, after=1, until=4))
+    assert not await engines.run(api.engine, lambda c: revisions.may_shrink(c, after=3, until=4))
+
+
+def _few_routes(row: ObjectRow) -> ObjectRow:
+    if row.kind != "modules":
+        return row
+    return replace(row, body={**row.body, "routes": {"list": row.body["routes"]["list"]}})

@@ -74,7 +74,7 @@ def culprit(refusal: Refusal, objects: Iterable[Object]) -> Path | None:
     return (
         _route(refusal.message, written)
         or _object(said, written)
-        or _value(refusal.message, said, written)
+        or _value(refusal, said, written)
         or (names.document_path(refusal.type_url, resource, refusal.message) if resource else None)
     )
 
@@ -94,9 +94,15 @@ def _object(said: Iterable[str], written: Iterable[Object]) -> Path | None:
     return next((path_of(item.key) for item in written if item.name in said and item.kind in NAMED), None)
 
 
-def _value(message: str, said: list[str], written: Iterable[Object]) -> Path | None:
+def _value(refusal: Refusal, said: list[str], written: Iterable[Object]) -> Path | None:
     """The value that the message speaks of; where it is written several times, what these places have in common."""
-    leaves = [leaf for item in written for leaf in _leaves(item.body, path_of(item.key))]
+    message, names_sent = refusal.message, frozenset(refusal.names)
+    leaves = [
+        (path, value)
+        for item in written
+        for path, value in _leaves(item.body, path_of(item.key))
+        if value not in names_sent  # a reference to what was sent says nothing about what is wrong with it
+    ]
     said = [text for text in (*said, message.rpartition(": ")[2].strip()) if len(text) >= SHORTEST]
     for text in said:
         if found := [path for path, value in leaves if value == text]:
