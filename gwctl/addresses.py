@@ -37,13 +37,14 @@ class AddressType(click.ParamType[Address]):
         return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
 
-def refuse_plaintext(address: Address, what: str, allowed: bool) -> None:
-    """Raises Failure for an address that others can reach: there is no TLS between the parts yet."""
+def refuse_plaintext(address: Address, what: str, allowed: bool, otherwise: str = "") -> None:
+    """Raises Failure for an address that others can reach. `otherwise`: the options that would make it TLS."""
     if not address.loopback and not allowed:
         raise Failure(
             Exit.USAGE,
             f"{what} at {address} could be reached from other machines, and there is no TLS on it",
-            "listen on 127.0.0.1, or accept that everybody in between reads and changes it: --insecure-plaintext",
+            f"{otherwise or 'listen on 127.0.0.1'}, or accept that everybody in between reads and changes it: "
+            "--insecure-plaintext",
         )
 
 

@@ -2,14 +2,19 @@
 
 import copy
 import resource
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from gwctl.xds_tls import ClientTls
+
 PACKAGED: Final = Path(__file__).parent / "data" / "envoy" / "bootstrap.yaml"
 SOURCE_TREE: Final = Path(__file__).parent.parent / "envoy" / "bootstrap.yaml"
+
+AGENT: Final = "tollhouse/agent"
 
 Bootstrap = dict[str, Any]
 Address = tuple[str, int]
@@ -17,7 +22,10 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One Envoy. `admin` and `xds` are host and port; `max_heap` is bytes, which overload protection reckons from."""
+    """One Envoy. `admin` and `xds` are host and port; `max_heap` is bytes, which overload protection reckons from.
+
+    `agent`: where the node's agent listens, which Envoy turns to when it cannot reach a control plane.
+    """
 
     id: str
     admin: Address
@@ -25,6 +33,11 @@ class Node:
     cluster: str = "tollhouse"
     max_heap: int = 1 << 30
     max_connections: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    region: str = ""
+    zone: str = ""
+    tls: ClientTls | None = None
+    agent: Address | None = None
 
 
 def template() -> Bootstrap:
@@ -37,10 +50,14 @@ def template() -> Bootstrap:
 def render(node: Node, base: Bootstrap) -> Bootstrap:
     """A copy of `base` for that node. Raises KeyError or ValueError if `base` lacks a part that must be set."""
     made = copy.deepcopy(base)
-    made["node"] |= {"id": node.id, "cluster": node.cluster}
+    made["node"] |= {"id": node.id, "cluster": node.cluster} | _place(node)
     _set_address(made["admin"]["address"], node.admin)
     (cluster,) = made["static_resources"]["clusters"]
     _set_address(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"], node.xds)
+    if node.tls is not None:
+        cluster["transport_socket"] = node.tls.transport_socket()
+    if node.agent is not None:
+        _add_agent(made, cluster, node.agent)
     monitors = {
         monitor["name"].rpartition(".")[2]: monitor for monitor in made["overload_manager"]["resource_monitors"]
     }
@@ -53,14 +70,41 @@ def render(node: Node, base: Bootstrap) -> Bootstrap:
 def write(node: Node, path: Path) -> Path:
     """Renders the shipped template into the file `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(render(node, template()), sort_keys=False))
+    path.write_text(dump(render(node, template())))
     return path
+
+
+def dump(made: Bootstrap) -> str:
+    return yaml.safe_dump(made, sort_keys=False)
 
 
 def half_of_the_descriptors() -> int:
     """A connection from a client needs one to an upstream: each may take two of the process's file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 50_000 if soft == resource.RLIM_INFINITY else max(64, min(50_000, soft // 2 - 64))
+
+
+def _add_agent(made: Bootstrap, xds: Bootstrap, agent: Address) -> None:
+    """A second source of all that comes over ADS: Envoy tries them in this order (`xds_failover_support`)."""
+    cluster = copy.deepcopy(xds) | {"name": AGENT, "type": "STATIC"}
+    for word in ("load_assignment", "transport_socket", "dns_lookup_family"):
+        cluster.pop(word, None)  # it is this machine's loopback: no name to look up, nobody to hide from
+    endpoint: Bootstrap = {"address": {"socket_address": {}}}
+    _set_address(endpoint["address"], agent)
+    cluster["load_assignment"] = {"cluster_name": AGENT, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]}
+    made["static_resources"]["clusters"].append(cluster)
+    services = made["dynamic_resources"]["ads_config"]["grpc_services"]
+    service = copy.deepcopy(services[0])
+    service["envoy_grpc"]["cluster_name"] = AGENT
+    services.append(service)
+
+
+def _place(node: Node) -> Bootstrap:
+    """What selectors go by."""
+    made: Bootstrap = {"metadata": {"labels": dict(node.labels)}} if node.labels else {}
+    if node.region or node.zone:
+        made["locality"] = {"region": node.region, "zone": node.zone}
+    return made
 
 
 def _set_address(address: Bootstrap, value: Address) -> None:

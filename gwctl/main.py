@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "keys": ("gwctl.commands.keys:keys", "Create, list and revoke API keys."),
     "users": ("gwctl.commands.users:users", "Make lines for files of users and passwords."),
     "token": ("gwctl.commands.token:token", "Mint tokens for callers."),
+    "node": ("gwctl.commands.node:node", "Make certificates of nodes and the control plane."),
+    "bootstrap": ("gwctl.commands.bootstrap:bootstrap", "Write what an Envoy is started with."),
     "serve": ("gwctl.commands.serve:group", "Run one service of the gateway."),
     "version": ("gwctl.commands.version:version", "Show the versions of the parts."),
     "help": ("gwctl.commands.help:help_", "Explain a command, or `exit-codes`."),

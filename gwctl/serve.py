@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -38,6 +38,14 @@ RETRY_LONGEST: Final = 2.0
 POSTGRES_PORT: Final = 5432
 
 
+class TlsFiles(NamedTuple):
+    """PEM files: a server's certificate, its key, the authorities that its clients' certificates must be from."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     """All that a control plane is told."""
@@ -57,6 +65,8 @@ class ControlPlane:
     state_dir: Path | None = None
     forbidden_upstreams: tuple[tuple[str, int], ...] = ()
     unsafe_upstreams: bool = False
+    xds_tls: TlsFiles | None = None
+    xds_trust_domain: str = "tollhouse"
 
     @property
     def own_addresses(self) -> tuple[tuple[str, int], ...]:
@@ -79,6 +89,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     from db.watch import HeadWatch
     from xds_server.ads import server as ads
     from xds_server.ads.hub import Hub
+    from xds_server.ads.tls import ServerTls
     from xds_server.compiler import Settings
     from xds_server.endpoints.services import ServiceRegistry
     from xds_server.kept import KeptFile
@@ -114,7 +125,9 @@ async def run_control_plane(config: ControlPlane) -> None:
     service = Service(engine, publisher, hub, builder, config.pepper)
     registry = CollectorRegistry()
     api = _http_server(app.create(service, tokens.Tokens(engine), registry))
-    xds = await ads.start(hub, str(config.xds), registry=registry, insecure_plaintext=config.insecure_plaintext)
+    tls = ServerTls(*config.xds_tls, config.xds_trust_domain) if config.xds_tls else None
+    plaintext = config.insecure_plaintext
+    xds = await ads.start(hub, str(config.xds), registry=registry, tls=tls, insecure_plaintext=plaintext)
     following = asyncio.create_task(_follow(prepared, publisher))
     serving = asyncio.create_task(api.serve(sockets=[listening]))
     fetching = asyncio.create_task(builder.key_sets.run())

@@ -51,6 +51,10 @@ def group(log_format: str, log_level: str) -> None:
 @pepper_file
 @_address("--api-address", "TOLLHOUSE_API_ADDRESS", "127.0.0.1:9000", "Where the control API listens.")
 @_address("--xds-address", "TOLLHOUSE_XDS_ADDRESS", "127.0.0.1:9001", "Where Envoys connect to.")
+@_option("--xds-cert", "TOLLHOUSE_XDS_CERT", type=_FILE, help="The xDS server's certificate. Files may be replaced.")
+@_option("--xds-key", "TOLLHOUSE_XDS_KEY", type=_FILE, help="Its key.")
+@_option("--xds-client-ca", "TOLLHOUSE_XDS_CLIENT_CA", type=_FILE, help="Authorities of nodes' certificates.")
+@_option("--xds-trust-domain", "TOLLHOUSE_XDS_TRUST_DOMAIN", default="tollhouse", show_default=True, help="In them.")
 @_option("--decisions", "TOLLHOUSE_DECISIONS", default="127.0.0.1:9002", help="host:port,… that Envoys ask.")
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, required=True, help="The secret store.")
 @_option("--endpoints-dir", "TOLLHOUSE_ENDPOINTS_DIR", type=_DIRECTORY, help="SERVICE.yaml: for `type: eds`.")
@@ -67,6 +71,10 @@ def control_plane(
     pepper_file: Path,
     api_address: Address,
     xds_address: Address,
+    xds_cert: Path | None,
+    xds_key: Path | None,
+    xds_client_ca: Path | None,
+    xds_trust_domain: str,
     decisions: str,
     secrets_dir: Path,
     endpoints_dir: Path | None,
@@ -85,12 +93,16 @@ def control_plane(
     standard output, once.
     """
     refuse_plaintext(api_address, "the control API", insecure_plaintext)
-    refuse_plaintext(xds_address, "xDS", insecure_plaintext)
+    xds_tls = _tls(xds_cert, xds_key, xds_client_ca)
+    if xds_tls is None:
+        refuse_plaintext(xds_address, "xDS", insecure_plaintext, "--xds-cert, --xds-key and --xds-client-ca")
     config = serve.ControlPlane(
         database_url=database_url,
         pepper=_pepper(pepper_file),
         api=api_address,
         xds=xds_address,
+        xds_tls=xds_tls,
+        xds_trust_domain=xds_trust_domain,
         decisions=tuple(_parse(part) for part in decisions.split(",") if part),
         secrets_dir=secrets_dir,
         endpoints_dir=endpoints_dir,
@@ -149,6 +161,15 @@ def demo(ports: str, host: str, insecure_plaintext: bool) -> None:
     refuse_plaintext(Address(host, 0), "the demo", insecure_plaintext)
     sockets = [listen(host, port) for port in dict.fromkeys(names.values())]
     serve.run(serve.run_http(app({port: name for name, port in names.items()}), sockets))
+
+
+def _tls(*files: Path | None) -> serve.TlsFiles | None:
+    given = [file for file in files if file is not None]
+    if not given:
+        return None
+    if len(given) < len(files):
+        raise click.UsageError("--xds-cert, --xds-key and --xds-client-ca go together")
+    return serve.TlsFiles(*given)
 
 
 def _pepper(file: Path) -> bytes:
