@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from admin.apply import Applier
+from admin.endpoints import Endpoints
 from admin.keys import Keys
 from admin.minting import Minter
 from admin.problems import not_found
@@ -33,6 +34,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.applier = Applier(self.engine, self.builder)
+        self.endpoints = Endpoints(self.engine, self.publisher, self.builder.services, self.builder.settings)
         self.keys = Keys(self.engine, self.pepper)
         self.minter = Minter(self.engine, self.publisher, self.builder.secrets)
         self.status = Status(self.publisher, self.hub, Culprits(self.publisher, self.hub, self.builder.envoy))

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin import app, tokens
 from admin.service import Service
+from db import endpoints
 from db import engine as engines
 from db import tokens as stored
 from db.watch import HeadWatch
@@ -20,6 +21,8 @@ from tests.support import postgres
 from tests.support.postgres import Databases
 from xds_server.ads.hub import Hub
 from xds_server.compiler import Settings
+from xds_server.endpoints.registered import Registered
+from xds_server.endpoints.services import ServiceRegistry
 from xds_server.rollout.candidate import Builder
 from xds_server.rollout.publisher import Publisher
 from xds_server.secrets import SecretStore
@@ -103,7 +106,8 @@ async def control_plane(
     _fill(directory)
     engine = engines.connect(url)
     hub, pepper = Hub(), secrets.token_bytes(32)
-    builder = Builder(settings, SecretStore(directory), envoy)
+    registered = Registered(engine, endpoints.watch(url, poll=0.5, patience=2.0))
+    builder = Builder(settings, SecretStore(directory), envoy, ServiceRegistry([registered]))
     publisher = Publisher(engine, HeadWatch(url, poll=0.5, patience=2.0), builder, hub)
     service = Service(engine, publisher, hub, builder, pepper)
     token = await tokens.ensure(engine)
