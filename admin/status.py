@@ -11,7 +11,9 @@ from typing import Any
 from gateway import render
 from gateway.problems import Path, Place, dotted
 from xds_server.ads.board import Nack, NodeRow, TypeRow
+from xds_server.ads.groups import view_of
 from xds_server.ads.hub import Hub
+from xds_server.ads.versions import parsed, warnings
 from xds_server.resources import Snapshot
 from xds_server.rollout.culprits import Culprits, Refusal
 from xds_server.rollout.publisher import Failure, Publisher, State
@@ -79,7 +81,7 @@ class Status:
         if state.published is None or state.published.snapshot.revision < revision:
             return "pending"
         snapshot = state.published.snapshot
-        if any(refuses(row, snapshot) for row in self._hub.board.rows if row.connected):
+        if any(row.withheld or refuses(row, snapshot) for row in self._hub.board.rows if row.connected):
             return "nacked"
         return "synced" if self._hub.board.synced(snapshot) else "pending"
 
@@ -96,6 +98,7 @@ async def _converged(hub: Hub, snapshot: Snapshot, seconds: float) -> None:
 
 def refuses(row: NodeRow, snapshot: Snapshot) -> bool:
     """Whether the node refused this very snapshot, of some type."""
+    snapshot = view_of(snapshot, row.node)
     return any(
         entry.nack is not None and url in snapshot.types and entry.nack.version == snapshot.types[url].version
         for url, entry in row.types.items()
@@ -103,15 +106,18 @@ def refuses(row: NodeRow, snapshot: Snapshot) -> bool:
 
 
 def state_of(row: NodeRow, snapshot: Snapshot | None) -> str:
-    """`synced`, `stale`, `nacked` or `gone`."""
+    """`synced`, `stale`, `nacked`, `outdated` (its Envoy is too old for the newest) or `gone`."""
     if not row.connected:
         return "gone"
+    if row.withheld:
+        return "outdated"
     if any(entry.nack is not None for entry in row.types.values()):
         return "nacked"
     return "synced" if snapshot is not None and row.types and row.synced(snapshot) else "stale"
 
 
 def node(row: NodeRow, snapshot: Snapshot | None, place: Placing) -> dict[str, Any]:
+    view = None if snapshot is None else view_of(snapshot, row.node)
     return {
         "id": row.id,
         "cluster": row.cluster,
@@ -119,11 +125,17 @@ def node(row: NodeRow, snapshot: Snapshot | None, place: Placing) -> dict[str, A
         "mode": row.mode,
         "peer": row.peer,
         "state": state_of(row, snapshot),
+        "warnings": [*([f"it is not offered the newest: {row.withheld}"] if row.withheld else []), *holes(row)],
         "connected": row.connected,
         "since": _time(row.since),
         "last_seen": _time(row.last_seen),
-        "types": {url: _type(url, entry, snapshot, place) for url, entry in row.types.items()},
+        "types": {url: _type(url, entry, view, place) for url, entry in row.types.items()},
     }
+
+
+def holes(row: NodeRow) -> tuple[str, ...]:
+    """What is known against the version of Envoy that a connected node has."""
+    return warnings(parsed(row.build)) if row.connected else ()
 
 
 def _type(url: str, entry: TypeRow, snapshot: Snapshot | None, place: Placing) -> dict[str, Any]:

@@ -185,6 +185,7 @@ MEANINGS: Final = {
     "FloorTls.min_version": "The oldest TLS version that a listener may accept.",
     "Listener.http3": "Whether callers may speak HTTP/3, over UDP on the same port.",
     "Listener.escaped_slashes": "What becomes of a request whose path has an escaped slash (`%2F`).",
+    "Listener.nodes": "Which nodes have this listener, with all that it needs; without it every node has.",
     "Listener.route_table": "How Envoy finds a route: by a tree, or one after the other.",
     "Listener.route_scopes": "What routes are sent and looked up by: one table, or one for each host or first segment.",
     "Retry.per_try_idle_timeout": "How long one try may be without a byte.",

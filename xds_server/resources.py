@@ -7,7 +7,7 @@ equal bytes and an equal version in every process, and a push happens exactly wh
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +15,8 @@ from typing import Final
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from google.protobuf.message import Message
+
+from gateway.model import NodeSelector
 
 PREFIX: Final = "type.googleapis.com/"
 CLUSTER: Final = PREFIX + "envoy.config.cluster.v3.Cluster"
@@ -133,16 +135,38 @@ class TypeSnapshot:
         return version_of("\n".join(f"{r.name}\0{r.version}" for r in self.resources.values()).encode())
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Who gets one listener of the document: the nodes that match, all without `nodes`.
+
+    `reach`: the clusters and secrets that come with it, by type and name.
+    """
+
+    listener: str
+    nodes: NodeSelector | None
+    reach: frozenset[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """What one group of nodes should have. `revision` is the store's number, `types` keyed by type URL."""
+    """What one group of nodes should have. `revision` is the store's number, `types` keyed by type URL.
+
+    `shares`: one for each listener if nodes get different ones (`ads/groups.py` makes their views), else none.
+    """
 
     revision: int
     types: Mapping[str, TypeSnapshot]
+    shares: tuple[Share, ...] = ()
+    views: dict[frozenset[str], "Snapshot"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Those that were made of it, by listeners."""
 
     @classmethod
     def of(
-        cls, revision: int, messages: Iterable[Message], serialise: Callable[[Message], Resource] = Resource.of
+        cls,
+        revision: int,
+        messages: Iterable[Message],
+        serialise: Callable[[Message], Resource] = Resource.of,
+        shares: tuple[Share, ...] = (),
     ) -> "Snapshot":
         """Raises ValueError for two resources of one type and name (xDS statement 31)."""
         by_type: dict[str, dict[str, Resource]] = {type_url: {} for type_url in PUSH_ORDER}
@@ -159,6 +183,7 @@ class Snapshot:
                     for url, names in by_type.items()
                 }
             ),
+            shares,
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from gateway.checks import tls
 from gateway.checks.addresses import is_ip
 from gateway.checks.scope import Scope
 from gateway.model import Listener, ListenerTls
+from gateway.nodes import apart
 from gateway.problems import Path, Problem
 
 MAX_HEADER_BYTES: Final = 8192 * 1024
@@ -71,12 +72,15 @@ def _certificates(tls: ListenerTls, path: Path) -> Iterator[Problem]:
 
 
 def _same_port(scope: Scope) -> Iterator[Problem]:
-    first: dict[tuple[str, int], str] = {}
+    """One node can have a port only once; listeners that no node can have both may share it."""
+    found: dict[tuple[str, int], list[str]] = {}
     for name, listener in scope.gateway.listeners.items():
-        before = first.setdefault((listener.address or "", listener.port), name)
-        if before != name:
+        before = found.setdefault((listener.address or "", listener.port), [])
+        taken = [other for other in before if not apart(scope.gateway.listeners[other].nodes, listener.nodes)]
+        if taken:
             path = ("listeners", name, "port")
-            yield Problem("GW205", path, f"the listener '{before}' has the port {listener.port} already")
+            yield Problem("GW205", path, f"the listener '{taken[0]}' has the port {listener.port} already")
+        before.append(name)
 
 
 def _redirected(scope: Scope) -> Iterator[Problem]:

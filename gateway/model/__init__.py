@@ -54,7 +54,7 @@ from gateway.model.policies import (
     Timeouts,
 )
 from gateway.model.raw import RawCluster, RawGateway, RawListener, RawRoute
-from gateway.model.rollout import HaltOn, NodeSelector, Rollout, Wave
+from gateway.model.rollout import HaltOn, NodeSelector, Rollout, Wave, WaveNodes
 from gateway.model.routes import (
     Backend,
     GrpcMatch,
@@ -202,6 +202,7 @@ __all__ = [
     "UpstreamTls",
     "ValueMatch",
     "Wave",
+    "WaveNodes",
     "decode",
     "written_in",
 ]

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from gateway.model.base import Model, OneOf, PortNumber, written_in
 from gateway.model.raw import RawListener
+from gateway.model.rollout import NodeSelector
 from gateway.scalars import Duration, Host, Name, Percent, Size
 
 NodePath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -111,6 +112,7 @@ class Listener(Model):
     port: PortNumber
     address: str | None = None  # the control plane's default (loopback unless told otherwise)
     protocol: Literal["HTTP", "HTTPS"] = "HTTP"
+    nodes: NodeSelector | None = None
     http2: bool = True
     http3: bool = False
     tls: ListenerTls | None = None

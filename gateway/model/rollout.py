@@ -2,22 +2,48 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from gateway.model.base import Model, written_in
 from gateway.scalars import Duration, Name, Percent
 
 
-class NodeSelector(Model):
-    """Which nodes: those with all these labels, or that share of all nodes."""
+NodeText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+NodeTexts = Annotated[tuple[NodeText, ...], Field(min_length=1)]
 
-    labels: dict[str, str] | None = None
+
+class NodeSelector(Model):
+    """Which nodes: those that every written word fits. Of a list one value must fit, of `labels` all.
+
+    `ids`: one of these node ids. `clusters`: one of these node clusters. `labels`: all of these labels. `regions`: one
+    of these regions. `zones`: one of these zones.
+    """
+
+    ids: NodeTexts | None = None
+    clusters: NodeTexts | None = None
+    labels: Annotated[dict[NodeText, NodeText], Field(min_length=1)] | None = None
+    regions: NodeTexts | None = None
+    zones: NodeTexts | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not written_in(self):
+            raise ValueError("write at least one of ids, clusters, labels, regions, zones")
+        return self
+
+
+class WaveNodes(NodeSelector):
+    """Which nodes a wave takes: those that the words fit, or a share of all.
+
+    `percent`: that share of all nodes.
+    """
+
     percent: Percent | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if len(written_in(self)) != 1:
-            raise ValueError("write exactly one of labels, percent")
+        if self.percent is not None and len(written_in(self)) != 1:
+            raise ValueError("write percent alone, or without it the words that say which nodes")
         return self
 
 
@@ -25,7 +51,7 @@ class Wave(Model):
     """`nodes`: all that no earlier wave took, where it is not written. `soak`: how long the wave is watched."""
 
     name: Name
-    nodes: NodeSelector | None = None
+    nodes: WaveNodes | None = None
     soak: Duration = 0
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from db import migrate
+from gateway import nodes
 from gwctl.up.postgres import Postgres
 from tests.admin.conftest import Api, control_plane
 from tests.support import postgres
@@ -23,7 +24,7 @@ class Node:
 
     def __init__(self, api: Api, name: str) -> None:
         self.api = api
-        self.row = api.hub.board.connect(name, "edge", "1.40.0", "sotw", "127.0.0.1:5")
+        self.row = api.hub.board.connect(nodes.Node(name, "edge"), "1.40.0", "sotw", "127.0.0.1:5")
         for url in (resources.CLUSTER, resources.ROUTES):
             api.hub.board.subscribed(self.row.stream, url)
 

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.ads.dialogue import cluster, routes
+from gateway.nodes import Node
 from xds_server.ads.board import GONE_FOR, Board, NodeRow
 from xds_server.ads.events import Acked, Nacked, Send
 from xds_server.ads.hub import Hub
@@ -35,7 +36,7 @@ def board(clock: Clock) -> Board:
 
 
 def connect(board: Board, node: str = "n") -> NodeRow:
-    return board.connect(node, "edge", "1.40.0", "delta", "ipv4:127.0.0.1:1")
+    return board.connect(Node(node, "edge"), "1.40.0", "delta", "ipv4:127.0.0.1:1")
 
 
 def take(board: Board, row: NodeRow, snapshot: Snapshot) -> None:

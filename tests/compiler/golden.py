@@ -24,7 +24,7 @@ from xds_server.compiler import (
 )
 from xds_server.compiler.services import Assigner
 from xds_server.resources import ENDPOINTS as LOAD_ASSIGNMENTS
-from xds_server.resources import Snapshot
+from xds_server.resources import Share, Snapshot
 
 CASES = Path(__file__).parent / "cases"
 TLS = Path(__file__).parent / "tls"
@@ -78,7 +78,7 @@ def compiled(name: str) -> Compiled:
         type(m).FromString(resources[m.cluster_name].data) if isinstance(m, ClusterLoadAssignment) else m
         for m in found.messages
     )
-    return Compiled(tuple(messages), (*found.problems, *assigned.problems))
+    return Compiled(tuple(messages), (*found.problems, *assigned.problems), found.shares)
 
 
 def expected_files(found: Compiled) -> dict[str, str]:
@@ -86,7 +86,15 @@ def expected_files(found: Compiled) -> dict[str, str]:
     files = {file: rendered(m for m in found.messages if type(m).__name__ == kind) for kind, file in FILES.items()}
     problems = [f"{p.severity}[{p.code}] {'.'.join(map(str, p.path))}: {p.message}\n" for p in found.problems]
     files["problems.txt"] = "".join(problems)
+    files["nodes.yaml"] = "".join(map(who_gets, found.shares))
     return {name: text for name, text in files.items() if text}
+
+
+def who_gets(share: Share) -> str:
+    """Which nodes have a listener, and the clusters and secrets that come with it."""
+    nodes = share.nodes.model_dump(exclude_none=True, mode="json") if share.nodes is not None else "all"
+    reach = sorted(f"{url.rpartition('.')[2]} {name}" for url, name in share.reach)
+    return yaml.dump({share.listener: {"nodes": nodes, "reach": reach}}, Dumper=_Dumper, sort_keys=True, width=160)
 
 
 def rendered(messages: Iterator[Message]) -> str:

@@ -50,7 +50,7 @@ ELSEWHERE: Final[dict[Field, str]] = {
     ("RateLimit", "shadow"): "decided by the decision service",
     ("Tier", "unlimited"): "the absence of limits",
 }
-NOT_CARRIED_OUT: Final = {"Rollout", "Wave", "NodeSelector", "HaltOn"}
+NOT_CARRIED_OUT: Final = {"Rollout", "Wave", "WaveNodes", "HaltOn"}
 """Warning GW263 says so to whoever writes it."""
 REPLACEMENTS: Final = (
     "7s",
@@ -120,12 +120,13 @@ def fields_that_matter(name: str) -> Iterator[Field]:
 
 
 def compiled(document: Any) -> tuple[bytes, ...] | None:
-    """The bytes of all that it compiles to; None when it is not a document."""
+    """The bytes of all that it compiles to, and who gets them; None when it is not a document."""
     try:
         found = compile(decode(document), golden.SETTINGS, golden.SECRETS)
     except ValidationError:
         return None
-    return tuple(message.SerializeToString(deterministic=True) for message in found.messages)
+    resources = tuple(message.SerializeToString(deterministic=True) for message in found.messages)
+    return (*resources, *(golden.who_gets(share).encode() for share in found.shares))
 
 
 def parts(value: Any, path: Path = ()) -> Iterator[Path]:

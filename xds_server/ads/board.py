@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final, Literal
 
+from gateway.nodes import Node
 from xds_server.ads.events import Acked, Nacked, Send
+from xds_server.ads.groups import view_of
 from xds_server.resources import Snapshot
 
 Mode = Literal["sotw", "delta"]
@@ -49,13 +51,13 @@ class TypeRow:
 class NodeRow:
     """One stream. Two live streams of the same node are two rows, told apart by `stream`.
 
-    `build` is the client's version as it reports it, such as "1.40.0"; times are UTC. A row of a finished stream has
-    `connected` False and says when it was last seen. `revision` is the newest one that the stream had in full.
+    `node` is what the client says of itself. `build` is the client's version as it reports it, such as "1.40.0"; times are UTC. A row of a finished stream has
+    `connected` False and says when it was last seen. `revision` is the newest one that the stream had in full. `withheld` says why
+    the newest snapshot is not offered to it.
     """
 
     stream: int
-    id: str
-    cluster: str
+    node: Node
     build: str
     mode: Mode
     peer: str
@@ -64,12 +66,21 @@ class NodeRow:
     connected: bool = True
     revision: int = 0
     types: Mapping[str, TypeRow] = field(default_factory=lambda: MappingProxyType({}))
+    withheld: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.node.id
+
+    @property
+    def cluster(self) -> str:
+        return self.node.cluster
 
     def synced(self, target: Snapshot | int) -> bool:
         """Whether every type this stream subscribes to is acknowledged at that snapshot or revision, or a later one."""
         if isinstance(target, int):
             return self.revision >= target
-        types = target.types
+        types = view_of(target, self.node).types
         return self.revision > target.revision or all(
             row.current_version == types[url].version for url, row in self.types.items() if url in types
         )
@@ -141,11 +152,11 @@ class Board:
             self._waits.discard(wait)
         return tuple(self._live[stream] for stream in sorted(wait.behind))
 
-    def connect(self, node_id: str, cluster: str, build: str, mode: Mode, peer: str = "") -> NodeRow:
+    def connect(self, node: Node, build: str, mode: Mode, peer: str = "") -> NodeRow:
         now = self._clock()
         self._streams += 1
-        self._gone = {stream: row for stream, row in self._gone.items() if row.id != node_id}
-        return self._put(NodeRow(self._streams, node_id, cluster, build, mode, peer, now, now))
+        self._gone = {stream: row for stream, row in self._gone.items() if row.id != node.id}
+        return self._put(NodeRow(self._streams, node, build, mode, peer, now, now))
 
     def disconnect(self, stream: int) -> None:
         row = self._live.pop(stream, None)
@@ -171,18 +182,31 @@ class Board:
         row = self._row(stream, event.type_url)
         self._change(stream, event.type_url, replace(row, acked_version=event.version, acked_at=self._clock()))
 
-    def nacked(self, stream: int, event: Nacked) -> None:
-        nack = Nack(event.version, event.nonce, event.message, event.names, self._clock())
-        self._change(stream, event.type_url, replace(self._row(stream, event.type_url), nack=nack, last_nack=nack))
+    def nacked(self, stream: int, event: Nacked, *, newest: bool = True) -> None:
+        """Without `newest` the node refused what it was given back: its refusal of the newest stands before that."""
+        last = Nack(event.version, event.nonce, event.message, event.names, self._clock())
+        row = self._row(stream, event.type_url)
+        nack = last if newest else row.nack or last
+        self._change(stream, event.type_url, replace(row, nack=nack, last_nack=last))
 
-    def settled(self, stream: int, snapshot: Snapshot, in_sync: Mapping[str, bool]) -> None:
-        """Everything is said for now: these types are, or are not, acknowledged at the snapshot's version."""
+    def withhold(self, stream: int, reason: str) -> None:
+        """The newest snapshot is not offered to the stream for this reason; "" if it is."""
+        node = self._live[stream]
+        if node.withheld != reason:
+            self._put(replace(node, withheld=reason))
+
+    def settled(self, stream: int, snapshot: Snapshot, in_sync: Mapping[str, bool], *, newest: bool = True) -> None:
+        """Everything is said for now: these types are, or are not, acknowledged at the version of the node's view.
+
+        Without `newest` that is an older view, given back to a node that refused the newest: its refusals stand.
+        """
         node = self._live[stream]
         types = dict(node.types)
         for url, synced in in_sync.items():
             row, version = types.get(url, TypeRow()), snapshot.types[url].version
-            if synced and (row.current_version != version or row.nack):
-                types[url] = replace(row, current_version=version, nack=None)
+            nack = None if newest else row.nack
+            if synced and (row.current_version, row.nack) != (version, nack):
+                types[url] = replace(row, current_version=version, nack=nack)
             elif not synced and row.current_version == version:
                 types[url] = replace(row, current_version="")
         revision = snapshot.revision if all(in_sync.values()) else node.revision

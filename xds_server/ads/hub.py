@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
+from envoy.config.core.v3.base_pb2 import Node as NodeMessage
 
 from xds_server.ads.board import Board, NodeRow
 from xds_server.ads.events import Acked, Nacked
+from xds_server.ads.views import Views
 from xds_server.resources import Snapshot
 
 log = structlog.get_logger(__name__)
@@ -29,18 +31,22 @@ class Hub:
 
     def __init__(self, board: Board | None = None) -> None:
         self.board = board or Board()
+        self.views = Views()
         self.current: Callable[[], Awaitable[bool]] = always
-        self._snapshot: Snapshot | None = None
         self._slots: set[asyncio.Event] = set()
         self._listeners: list[Listener] = []
 
     @property
     def snapshot(self) -> Snapshot | None:
-        return self._snapshot
+        return self.views.published
+
+    def view(self, node: NodeMessage) -> Snapshot | None:
+        """What that node is to have now; None for nothing new."""
+        return self.views.choose(node).view
 
     def publish(self, snapshot: Snapshot) -> None:
         """Newest wins: a stream that was still busy with an older snapshot goes on with this one (statement 58)."""
-        self._snapshot = snapshot
+        self.views.publish(snapshot)
         for slot in self._slots:
             slot.set()
 
@@ -57,10 +63,10 @@ class Hub:
     async def published(self) -> Snapshot:
         """Wait for the first snapshot."""
         with self.slot() as slot:
-            while self._snapshot is None:
+            while (snapshot := self.snapshot) is None:
                 await slot.wait()
                 slot.clear()
-        return self._snapshot
+        return snapshot
 
     async def converged(self, target: Snapshot | int, timeout: float) -> tuple[NodeRow, ...]:  # noqa: ASYNC109
         """Wait until every connected node has has `target`; those still behind after `timeout` seconds."""

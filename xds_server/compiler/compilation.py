@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from gateway.model import Gateway
 from gateway.problems import Problem
-from xds_server.compiler import chain, clusters, downstream_tls, listeners, oidc, raw, tls, unsafe_upstreams
+from xds_server.compiler import chain, clusters, downstream_tls, listeners, oidc, raw, reach, tls, unsafe_upstreams
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import jwt_authn
@@ -19,15 +19,20 @@ from xds_server.compiler.memo import Base, Memo
 from xds_server.compiler.settings import Secret, Settings
 from xds_server.compiler.tables.building import route_tables
 from xds_server.compiler.tables.placing import parts_of
+from xds_server.resources import Share
 
 from xds_server.resources import Share
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """`messages`: Envoy resources for `Snapshot.of`. `problems`: what was closed, and why; all else went out."""
+    """`messages`: Envoy resources for `Snapshot.of`. `problems`: what was closed, and why; all else went out.
+
+    `shares`: which nodes get what, where not all get all.
+    """
 
     messages: tuple[Message, ...]
     problems: tuple[Problem, ...]
+    shares: tuple[Share, ...] = ()
 
 
 def compile(  # noqa: A001 - `compiler.compile` is what it is
@@ -64,8 +69,9 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     for name in gateway.listeners:
         messages += listening(context, findings, name)
     messages += route_tables(context, findings, parts, memo)
+    shares = reach.shares(gateway, parts, memo)
     memo.end()
-    return Compiled(tuple(messages), tuple(findings.problems))
+    return Compiled(tuple(messages), tuple(findings.problems), shares)
 
 
 def base_of(context: Context) -> Base:

@@ -5,7 +5,7 @@ started with it serves a gateway without any control plane, as tests want.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -71,11 +71,25 @@ def bootstrap(messages: Iterable[Message], *, admin: tuple[str, int] | None = No
             layers=[RuntimeLayer(name=m.name, static_layer=m.layer) for m in found if isinstance(m, Runtime)]
         ),
         static_resources=Bootstrap.StaticResources(
-            listeners=[static_listener(m, resources) for m in found if isinstance(m, Listener)],
+            listeners=[static_listener(m, resources) for m in side_by_side(found)],
             clusters=[static_cluster(m, resources) for m in found if isinstance(m, Cluster)],
             secrets=[m for m in found if isinstance(m, Secret)],
         ),
     )
+
+
+def side_by_side(messages: Iterable[Message]) -> Iterator[Listener]:
+    """All listeners on one node. Those that no two nodes share may have one port: but the first, they get any."""
+    taken = set()
+    for message in messages:
+        if not isinstance(message, Listener):
+            continue
+        address = message.address.SerializeToString(deterministic=True)
+        if address in taken:
+            message = copied(message)
+            message.address.socket_address.port_value = 0
+        taken.add(address)
+        yield message
 
 
 def with_lists(messages: Iterable[Message]) -> tuple[Message, ...]:

@@ -99,7 +99,7 @@ class Builder:
         began = time.perf_counter()
         with self._one_at_a_time:
             compiled = compiler.compile(gateway, self.settings, secrets, memo=self._memo)
-            snapshot = Snapshot.of(revision, compiled.messages, self._serialised.of)
+            snapshot = Snapshot.of(revision, compiled.messages, self._serialised.of, compiled.shares)
             self._serialised.end()
         self.last_compile_seconds = time.perf_counter() - began
         problems = (*compiled.problems, *misnamed(gateway, secrets))

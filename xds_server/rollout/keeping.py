@@ -5,7 +5,7 @@ traced to their lines and tokens are minted as before. What was wrong with it is
 """
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +13,7 @@ import structlog
 
 from db.rows import ObjectRow
 from gateway import read
+from xds_server.compiler.reach import shares_of
 from xds_server.kept import About, KeptFile, Unusable
 from xds_server.resources import Snapshot
 from xds_server.rollout.publisher import Published, Publisher
@@ -88,4 +89,5 @@ def _published(snapshot: Snapshot, said: About) -> Published:
     gateway, _ = read.check_objects(objects)
     if gateway is None or not objects:
         raise Unusable("the kept document is not valid for this version of Tollhouse")
+    snapshot = replace(snapshot, shares=shares_of(gateway))  # who gets what stands in the document
     return Published(snapshot, gateway, objects, (), at, from_disk=True)
