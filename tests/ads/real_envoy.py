@@ -160,10 +160,9 @@ class Envoy:
     async def port(self, name: str) -> int:
         async with asyncio.timeout(15):
             while True:
-                answer = (await self.http.get(f"{self.admin}/listeners?format=json")).json()
-                for status in answer.get("listener_statuses", ()):
-                    if status["name"] == name:
-                        return int(status["local_address"]["socket_address"]["port_value"])
+                for line in (await self.http.get(f"{self.admin}/listeners")).text.splitlines():
+                    if line.startswith(f"{name}::"):
+                        return int(line.rpartition(":")[2])
                 await asyncio.sleep(0.02)
 
     async def sees(self, path: str, status: int, text: str | None = None) -> None:
@@ -183,8 +182,17 @@ class Envoy:
 
 @asynccontextmanager
 async def running(kind: Kind, xds_port: int, folder: Path) -> AsyncIterator[Envoy]:
-    config, address = folder / "bootstrap.json", folder / "admin"
+    config = folder / "bootstrap.json"
     config.write_text(json.dumps(bootstrap(kind, xds_port)))
+    async with started(config, folder) as envoy:
+        yield envoy
+
+
+@asynccontextmanager
+async def started(config: Path, folder: Path) -> AsyncIterator[Envoy]:
+    """With this bootstrap; it logs to `envoy.log` in the folder."""
+    address = folder / "admin"
+    address.unlink(missing_ok=True)
     log = (folder / "envoy.log").open("wb")
     flags = ["--use-dynamic-base-id", "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with log:
