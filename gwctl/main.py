@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "node": ("gwctl.commands.node:node", "Make certificates of nodes and the control plane."),
     "bootstrap": ("gwctl.commands.bootstrap:bootstrap", "Write what an Envoy is started with."),
     "serve": ("gwctl.commands.serve:group", "Run one service of the gateway."),
+    "agent": ("gwctl.commands.agent:agent", "Keep an Envoy's configuration on its machine."),
     "version": ("gwctl.commands.version:version", "Show the versions of the parts."),
     "help": ("gwctl.commands.help:help_", "Explain a command, or `exit-codes`."),
 }

@@ -37,6 +37,13 @@ RETRY_SECONDS: Final = 0.1
 RETRY_LONGEST: Final = 2.0
 POSTGRES_PORT: Final = 5432
 
+CHANNEL: Final = (  # of an agent: it notices within 15 s that a control plane hangs
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+
 
 class TlsFiles(NamedTuple):
     """PEM files: a server's certificate, its key, the authorities that its clients' certificates must be from."""
@@ -74,6 +81,37 @@ class ControlPlane:
         database = urlsplit(self.database_url)
         stores = ((database.hostname, database.port or POSTGRES_PORT),) if database.hostname else ()
         return (tuple(self.api), tuple(self.xds), *self.decisions, *stores, *self.forbidden_upstreams)
+
+
+class ClientFiles(NamedTuple):
+    """PEM files: a node's certificate, its key, the authorities that the control plane's certificate must be from."""
+
+    certificate: Path
+    key: Path
+    authorities: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """All that a node's agent is told. `node`: as in its Envoy's bootstrap."""
+
+    node: dict[str, Any]
+    xds: tuple[Address, ...]
+    state_dir: Path
+    address: Address
+    tls: ClientFiles | None = None
+    xds_name: str | None = None
+
+    def channel(self, address: str) -> Any:
+        """Files are read for each connection, so new certificates need no restart. Raises OSError."""
+        import grpc
+
+        if self.tls is None:
+            return grpc.aio.insecure_channel(address, options=CHANNEL)
+        chain, key, authorities = (file.read_bytes() for file in self.tls)
+        credentials = grpc.ssl_channel_credentials(authorities, key, chain)
+        named = (("grpc.ssl_target_name_override", self.xds_name),) if self.xds_name else ()
+        return grpc.aio.secure_channel(address, credentials, options=CHANNEL + named)
 
 
 async def run_control_plane(config: ControlPlane) -> None:
@@ -195,6 +233,29 @@ async def run_decisions(config: "DecisionsConfig") -> None:
     finally:
         notify(STOPPING)
         await service.stop(DRAIN_SECONDS)
+
+
+async def run_agent(config: Agent) -> None:
+    """Until SIGTERM. What is on the disk is served at once."""
+    from envoy.config.core.v3.base_pb2 import Node
+    from google.protobuf.json_format import ParseDict
+
+    from xds_server.agent import agent
+
+    stop = _stop_event()
+    addresses = list(map(str, config.xds))
+    made = agent.Agent(ParseDict(config.node, Node()), addresses, config.channel, config.state_dir / agent.FILE)
+    await made.start(str(config.address))
+    following = asyncio.create_task(made.run())
+    log.info("agent_started", node=config.node["id"], address=str(config.address), xds=addresses)
+    notify(READY)
+    await _first(stop.wait(), following)
+    notify(STOPPING)
+    await made.stop()
+    following.cancel()
+    ended = await asyncio.gather(following, return_exceptions=True)
+    log.info("agent_stopped")
+    _raise_unless_stopped(stop, ended)
 
 
 async def run_http(app: "ASGIApp", sockets: list[socket.socket]) -> None:

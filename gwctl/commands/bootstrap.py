@@ -31,6 +31,7 @@ _PATH: Final = click.Path(path_type=Path)
 @click.option(
     "--admin", type=AddressType(), default="127.0.0.1:9901", show_default=True, help="Envoy's own, on this machine."
 )
+@click.option("--agent", type=AddressType(), help="Where `gwctl agent` listens on the Envoy's machine.")
 @click.option("-o", "--output", "file", type=_PATH, help="The file; else standard output. With --cert it is needed.")
 @click.option("--insecure-plaintext", is_flag=True, help="Join a control plane on another machine without TLS.")
 def bootstrap(
@@ -45,6 +46,7 @@ def bootstrap(
     region: str,
     zone: str,
     admin: Address,
+    agent: Address | None,
     file: Path | None,
     insecure_plaintext: bool,
 ) -> None:
@@ -57,11 +59,13 @@ def bootstrap(
 
     if not admin.loopback:
         raise Failure(Exit.USAGE, "Envoy's admin interface has no authentication, so it stays on 127.0.0.1")
+    if agent is not None and not agent.loopback:
+        raise Failure(Exit.USAGE, "the agent is on the Envoy's own machine, and there is no TLS to it")
     tls = _tls(cert, key, ca, xds_name or xds.host, file)
     if tls is None:
         refuse_plaintext(xds, "the control plane", insecure_plaintext, "--cert, --key and --ca")
     node = Node(id=node_id, admin=admin, xds=xds, cluster=cluster, labels=_labels(labels), region=region, zone=zone)
-    text = dump(render(replace(node, tls=tls), template()))
+    text = dump(render(replace(node, tls=tls, agent=agent), template()))
     if file is None:
         click.echo(text, nl=False)
         return
