@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import grpc
@@ -17,6 +18,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gwctl import serve
 from gwctl.addresses import Address, AddressType, pairs
 from gwctl.exits import Exit
 from gwctl.main import run
@@ -24,6 +26,10 @@ from gwctl.notify import READY, SERVING, Listener, notify
 from gwctl.up.ports import Ports
 from gwctl.up.postgres import Postgres
 from gwctl.up.process import Process
+from tests.support.authority import Authority, written
+from xds_server.ads.server import ADS
+
+AUTHORITY = Authority()
 
 
 class Service(Process):
@@ -150,6 +156,57 @@ def test_nothing_listens_beyond_this_machine_in_plain_text(
         monkeypatch.setenv(name, value)
     assert run(["serve", service, option, "0.0.0.0:0"]) == Exit.USAGE
     assert "--insecure-plaintext" in capsys.readouterr().err
+
+
+@pytest.fixture
+def xds_tls(tmp_path: Path) -> dict[str, str]:
+    certificate, key = written(tmp_path, "server", AUTHORITY.issue("localhost", "127.0.0.1"))
+    (tmp_path / "ca.crt").write_bytes(AUTHORITY.pem)
+    return {
+        "TOLLHOUSE_XDS_CERT": str(certificate),
+        "TOLLHOUSE_XDS_KEY": str(key),
+        "TOLLHOUSE_XDS_CLIENT_CA": str(tmp_path / "ca.crt"),
+        "TOLLHOUSE_XDS_TRUST_DOMAIN": "acme.example",
+    }
+
+
+def test_xds_over_mutual_tls(
+    tmp_path: Path, settings: dict[str, str], xds_tls: dict[str, str], postgres: Postgres
+) -> None:
+    postgres.start()
+    settings |= xds_tls | {"TOLLHOUSE_DATABASE_URL": postgres.url, "TOLLHOUSE_TOKEN_FILE": str(tmp_path / "token")}
+    answers = {}
+    with Service(tmp_path, "control-plane", **settings):
+        for name in ("spiffe://acme.example/node/a", "spiffe://tollhouse/node/a"):
+            chain, key = AUTHORITY.issue(name)
+            credentials = grpc.ssl_channel_credentials(AUTHORITY.pem, key, chain)
+            with grpc.secure_channel(settings["TOLLHOUSE_XDS_ADDRESS"], credentials) as channel:
+                call = channel.stream_stream(f"/{ADS}/DeltaAggregatedResources")(iter([b""]), timeout=10)
+                answers[name] = call.code()
+        with grpc.insecure_channel(settings["TOLLHOUSE_XDS_ADDRESS"]) as channel:
+            call = channel.stream_stream(f"/{ADS}/DeltaAggregatedResources")(iter([b""]), timeout=10)
+            answers["plain"] = call.code()
+    assert answers == {
+        "spiffe://acme.example/node/a": grpc.StatusCode.INVALID_ARGUMENT,  # let in, and told that its node is missing
+        "spiffe://tollhouse/node/a": grpc.StatusCode.UNAUTHENTICATED,
+        "plain": grpc.StatusCode.UNAVAILABLE,
+    }
+
+
+def test_xds_goes_beyond_this_machine_with_tls_and_with_all_of_it(
+    settings: dict[str, str], xds_tls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(serve, "run_control_plane", started.append)
+    monkeypatch.setattr(serve, "run", lambda work: None)
+    for name, value in {**settings, **xds_tls, "TOLLHOUSE_XDS_ADDRESS": "0.0.0.0:9001"}.items():
+        monkeypatch.setenv(name, value)
+    assert run(["serve", "control-plane"]) == Exit.DONE
+    assert [config.xds_tls.client_ca for config in started] == [Path(xds_tls["TOLLHOUSE_XDS_CLIENT_CA"])]
+    for missing in ("TOLLHOUSE_XDS_CERT", "TOLLHOUSE_XDS_KEY", "TOLLHOUSE_XDS_CLIENT_CA"):
+        with monkeypatch.context() as without:
+            without.delenv(missing)
+            assert run(["serve", "control-plane"]) == Exit.USAGE
 
 
 def test_a_pepper_that_is_too_short_is_refused(
