@@ -44,8 +44,8 @@ HEAD: Final = Followed(CHANNEL, "SELECT revision, keys_version FROM head", Head)
 class Watch(Generic[V]):
     """The values of a row as they change, for ever: `async for value in watch.values()`.
 
-    Only the newest, nothing queues. `poll`: seconds between reads when no notification comes. `patience`: seconds after which a silent server counts as
-    gone. `connected`: whether the last read succeeded.
+    Only the newest, nothing queues. `poll`: seconds between reads when no notification comes. `patience`: seconds after
+    which a silent server counts as gone. `connected`: whether the last read succeeded.
     """
 
     def __init__(self, url: str, followed: Followed[V], *, poll: float = 1.0, patience: float = 3.0) -> None:

@@ -57,3 +57,14 @@ def pairs(value: str, what: str) -> dict[str, int]:
             raise click.UsageError(f"{what}: {part!r} is not name=port")
         found[name] = int(port)
     return found
+
+
+def places(value: str, what: str) -> dict[str, Address]:
+    """`ledger=ledger.internal:8080,…` by name. Raises UsageError."""
+    found = {}
+    for part in filter(None, value.split(",")):
+        name, equals, address = part.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{what}: {part!r} is not name=host:port")
+        found[name] = AddressType().convert(address, None, None)
+    return found

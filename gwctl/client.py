@@ -99,6 +99,9 @@ class Client:
     def post(self, path: str, body: Any, timeout: float = TIMEOUT_SECONDS) -> Any:
         return self._call("POST", path, timeout, json=body)
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._call("PUT", path, TIMEOUT_SECONDS, json=body)
+
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path, TIMEOUT_SECONDS)
 

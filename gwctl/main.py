@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "docs": ("gwctl.commands.docs:docs", "Explain a field of routes.yaml."),
     "status": ("gwctl.commands.status:status", "Show the current revision and who has it."),
     "keys": ("gwctl.commands.keys:keys", "Create, list and revoke API keys."),
+    "endpoints": ("gwctl.commands.endpoints:endpoints", "List, register and drain endpoints of services."),
     "users": ("gwctl.commands.users:users", "Make lines for files of users and passwords."),
     "token": ("gwctl.commands.token:token", "Mint tokens for callers."),
     "node": ("gwctl.commands.node:node", "Make certificates of nodes and the control plane."),

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ DRAIN_SECONDS: Final = 4
 RETRY_SECONDS: Final = 0.1
 RETRY_LONGEST: Final = 2.0
 POSTGRES_PORT: Final = 5432
+KUBERNETES: Final = "https://kubernetes.default.svc"
 
 CHANNEL: Final = (  # of an agent: it notices within 15 s that a control plane hangs
     ("grpc.max_receive_message_length", -1),
@@ -71,6 +72,10 @@ class ControlPlane:
     insecure_plaintext: bool
     state_dir: Path | None = None
     forbidden_upstreams: tuple[tuple[str, int], ...] = ()
+    endpoints_dns: Mapping[str, Address] = field(default_factory=dict)
+    endpoints_dns_interval: float = 5.0
+    kubernetes_namespaces: tuple[str, ...] = ()
+    kubernetes_api: str = KUBERNETES
     unsafe_upstreams: bool = False
     xds_tls: TlsFiles | None = None
     xds_trust_domain: str = "tollhouse"
@@ -207,10 +212,17 @@ def _sources(config: ControlPlane, engine: "AsyncEngine") -> "list[Source]":
     """Who knows endpoints of services: of one address and port, the first of these is believed."""
     from db import endpoints
     from xds_server.endpoints.directory import Directory
+    from xds_server.endpoints.dns import Dns
+    from xds_server.endpoints.kubernetes import Cluster, Kubernetes
     from xds_server.endpoints.registered import Registered
 
     found: list[Source] = [Directory(config.endpoints_dir)] if config.endpoints_dir else []
-    return [*found, Registered(engine, endpoints.watch(config.database_url))]
+    found.append(Registered(engine, endpoints.watch(config.database_url)))
+    if config.kubernetes_namespaces:
+        found.append(Kubernetes(Cluster(config.kubernetes_namespaces, config.kubernetes_api)))
+    if config.endpoints_dns:
+        found.append(Dns(config.endpoints_dns, config.endpoints_dns_interval))
+    return found
 
 
 def decisions_config(**parts: Any) -> "DecisionsConfig":

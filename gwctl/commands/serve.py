@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from gwctl import logs, serve
-from gwctl.addresses import Address, AddressType, pairs, refuse_plaintext
+from gwctl.addresses import Address, AddressType, pairs, places, refuse_plaintext
 from gwctl.commands.unsafe import allow_unsafe_upstreams
 from gwctl.exits import Exit, Failure
 
@@ -23,6 +23,7 @@ def _address(name: str, variable: str, default: str, what: str) -> Callable[[F],
 
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_SECONDS: Final = click.FloatRange(1, 3600)
 _DIRECTORY: Final = click.Path(file_okay=False, path_type=Path)
 
 database_url = _option("--database-url", "TOLLHOUSE_DATABASE_URL", required=True, help="postgresql://…")
@@ -58,6 +59,10 @@ def group(log_format: str, log_level: str) -> None:
 @_option("--decisions", "TOLLHOUSE_DECISIONS", default="127.0.0.1:9002", help="host:port,… that Envoys ask.")
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, required=True, help="The secret store.")
 @_option("--endpoints-dir", "TOLLHOUSE_ENDPOINTS_DIR", type=_DIRECTORY, help="SERVICE.yaml: for `type: eds`.")
+@_option("--endpoints-dns", "TOLLHOUSE_ENDPOINTS_DNS", default="", help="service=name:port,…: for `type: eds`.")
+@_option("--endpoints-dns-interval", "TOLLHOUSE_ENDPOINTS_DNS_INTERVAL", type=_SECONDS, default=5.0, show_default=True)
+@_option("--kubernetes-namespace", "TOLLHOUSE_KUBERNETES_NAMESPACE", multiple=True, help="Whose EndpointSlices.")
+@_option("--kubernetes-api", "TOLLHOUSE_KUBERNETES_API", default=serve.KUBERNETES, show_default=True, help="Its URL.")
 @_option("--listener-address", "TOLLHOUSE_LISTENER_ADDRESS", default="127.0.0.1", show_default=True, help="For Envoys.")
 @_option("--listener-ports", "TOLLHOUSE_LISTENER_PORTS", default="", help="http=8080,…: not the document's.")
 @_option("--token-file", "TOLLHOUSE_TOKEN_FILE", type=click.Path(path_type=Path), help="Where the first token goes.")
@@ -78,6 +83,10 @@ def control_plane(
     decisions: str,
     secrets_dir: Path,
     endpoints_dir: Path | None,
+    endpoints_dns: str,
+    endpoints_dns_interval: float,
+    kubernetes_namespace: tuple[str, ...],
+    kubernetes_api: str,
     listener_address: str,
     listener_ports: str,
     token_file: Path | None,
@@ -106,6 +115,10 @@ def control_plane(
         decisions=tuple(_parse(part) for part in decisions.split(",") if part),
         secrets_dir=secrets_dir,
         endpoints_dir=endpoints_dir,
+        endpoints_dns=places(endpoints_dns, "--endpoints-dns"),
+        endpoints_dns_interval=endpoints_dns_interval,
+        kubernetes_namespaces=kubernetes_namespace,
+        kubernetes_api=kubernetes_api,
         listener_address=listener_address,
         listener_ports=pairs(listener_ports, "--listener-ports"),
         token_file=token_file,
