@@ -83,7 +83,7 @@ class Resource:
 
     `endpoints` names the ClusterLoadAssignment that an EDS cluster warms on (empty for everything else): whoever gets
     such a cluster anew needs that assignment again (xDS statement 49). `aliases` count as its name where a client
-    subscribes.
+    subscribes. `ttl`: seconds after which a client drops it unless it is told that it stands; 0 for ever.
     """
 
     type_url: str
@@ -92,13 +92,15 @@ class Resource:
     version: str
     endpoints: str = ""
     aliases: tuple[str, ...] = ()
+    ttl: float = 0.0
 
     @classmethod
-    def of(cls, message: Message) -> "Resource":
+    def of(cls, message: Message, ttl: float = 0.0) -> "Resource":
         type_url = PREFIX + message.DESCRIPTOR.full_name
         data = message.SerializeToString(deterministic=True)
         name = getattr(message, NAME_FIELD.get(type_url, "name"))
-        return cls(type_url, name, data, version_of(data), endpoints_of(message), aliases_of(message))
+        version = version_of(data + f"\0{ttl}".encode() if ttl else data)  # another life is another version
+        return cls(type_url, name, data, version, endpoints_of(message), aliases_of(message), ttl)
 
 
 class Serialised:

@@ -129,12 +129,14 @@ class Call:
             wake.clear()
             await self._drain()
             until = self._patience(until)
+            beat = self._machine.tick(asyncio.get_running_loop().time())
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(min((at for at in (until, beat) if at is not None), default=None)):
                     await wake.wait()
             except TimeoutError:
-                self._machine.release()
-                until = None
+                if until is not None and until <= asyncio.get_running_loop().time():
+                    self._machine.release()
+                    until = None
 
     def _patience(self, until: float | None) -> float | None:
         """When to wait no longer. It is not put off by other news, or by a client that speaks of everything else."""
@@ -156,6 +158,7 @@ class Call:
         while self._stream:
             choice = self._choose()
             self._hub.board.withhold(self._stream, choice.reason)
+            self._machine.tick(asyncio.get_running_loop().time())
             if choice.view is None:  # an empty answer would delete everything
                 return
             send = self._machine.next(choice.view)
@@ -171,9 +174,10 @@ class Call:
             self._hub.views.taken(self._hub.board.row(self._stream).id, choice)
 
     async def _send(self, send: Send, choice: Choice) -> None:
-        self._written[send.nonce] = (time.monotonic(), choice)
-        self._hub.board.sent(self._stream, send)
-        self._metrics.pushes.labels(send.type_url).inc()
+        if not send.heartbeat:  # which is no update: nobody waits for its ACK
+            self._written[send.nonce] = (time.monotonic(), choice)
+            self._hub.board.sent(self._stream, send)
+            self._metrics.pushes.labels(send.type_url).inc()
         try:
             async with asyncio.timeout(self._pace.write):
                 await self._context.write(self._encoder(send))

@@ -29,6 +29,11 @@ class SotwSubstream(Substream):
     def whole(self) -> bool:
         return self.type_url in FULL_SET
 
+    @property
+    def bare_beats(self) -> bool:
+        """Envoy 1.40 knows such a heartbeat in SotW, does not begin the life again for it, and drops the resource."""
+        return False
+
     def stale(self, nonce: str) -> bool:
         """Sent before the client saw our newest response; the request that answers it will say the same (statement 17).
 
@@ -82,6 +87,8 @@ class SotwSubstream(Substream):
 
 class SotwStream(AdsStream[SotwSubstream, DiscoveryRequest]):
     """One StreamAggregatedResources (or typed Stream…) call."""
+
+    _wraps = True
 
     def _substream(self, type_url: str) -> SotwSubstream:
         return SotwSubstream(type_url)

@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 from envoy.config.core.v3.base_pb2 import Node as NodeMessage
 
+from xds_server.ads import lifetimes
 from xds_server.ads.events import Event, Reject, Send
 from xds_server.ads.substream import Substream
 from xds_server.resources import (
@@ -38,6 +39,10 @@ AFTER_CLUSTERS: Final = frozenset({EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES, V
 """These may point at a new cluster. Updates wait until it is warm, answers until it is sent at least (statement 52)."""
 
 
+BREATH: Final = 0.05
+"""Seconds between two looks at what is due."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one stream may ask for. `names` counts per type and request."""
@@ -63,7 +68,11 @@ class AdsStream(ABC, Generic[Sub, Request]):
     """One stream without its transport: `receive` a request, then take from `next` until it gives None.
 
     `implied` is the type of a per-type service ("" on ADS); `prefix` makes this stream's nonces its own (statement 4).
+    It knows no clock: `tick` tells it the time.
     """
+
+    _wraps: ClassVar[bool] = False
+    """Whether a time to live can be told only by a Resource around the resource."""
 
     def __init__(self, prefix: str = "", implied: str = "", limits: Limits | None = None) -> None:
         self.node: NodeMessage | None = None
@@ -78,6 +87,14 @@ class AdsStream(ABC, Generic[Sub, Request]):
         self._resuming = False
         """The client came back with what it had. What it has not spoken of yet may still point at anything."""
         self._warming: set[str] = set()
+        self._now = 0.0
+
+    def tick(self, now: float) -> float | None:
+        """It is `now`, in seconds of a clock that does not go back. When to ask `next` again if nothing else happens."""
+        self._now = now
+        free = (sub for sub in self.types.values() if sub.outstanding is None)
+        due = min((at for sub in free if (at := sub.lifetimes.next) is not None), default=None)
+        return None if due is None else max(due, now + BREATH)  # something else may keep what is due back
 
     def receive(self, request: Request) -> tuple[Event, ...]:
         """ACK, NACK and subscription of one request. A Reject ends the stream."""
@@ -87,6 +104,7 @@ class AdsStream(ABC, Generic[Sub, Request]):
             return (refusal,)
         if type_url not in self.types:
             self.types[type_url] = self._substream(type_url)
+            self.types[type_url].ttl = self._mortal(type_url)
         return self._receive(self.types[type_url], request)
 
     def next(self, snapshot: Snapshot) -> Send | None:
@@ -97,6 +115,7 @@ class AdsStream(ABC, Generic[Sub, Request]):
             if resources is None:  # an unknown type: it may become known with a later snapshot (statement 5)
                 continue
             send = self._next_of(self.types[type_url], resources, snapshot)
+            send = send or self.types[type_url].heartbeat(resources, self._nonce, self._now)
             if send is not None:
                 return send
         return None
@@ -123,7 +142,10 @@ class AdsStream(ABC, Generic[Sub, Request]):
             send = sub.next(resources, self._nonce, hold=hold, keep=lambda: self._referred(sub.type_url, snapshot))
         if send is None:
             self.held_back = self.held_back or (hold and sub.would_send(resources))
-        elif sub.type_url == CLUSTER:
+            return None
+        if sub.ttl:
+            sub.lifetimes.sent(send, self._now)
+        if sub.type_url == CLUSTER:
             self._warming.update(r.endpoints for r in sub.sent.values() if r is not None and r.endpoints)
         return send
 
@@ -174,6 +196,11 @@ class AdsStream(ABC, Generic[Sub, Request]):
         if self._asks(request) > self._limits.names:
             return Reject("RESOURCE_EXHAUSTED", f"more than {self._limits.names} resource names of one type")
         return None
+
+    def _mortal(self, type_url: str) -> bool:
+        """Whether this client can be told how long resources of the type live. Envoy's VHDS knows no heartbeats."""
+        features = self.node.client_features if self.node is not None else ()
+        return type_url != VIRTUAL_HOST and lifetimes.supported(features, wrapped=self._wraps)
 
     def _nonce(self) -> str:
         self._count += 1

@@ -7,12 +7,13 @@ there is room for a response, so what goes out is always made from the newest sn
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from google.rpc.status_pb2 import Status
 
 from xds_server.ads.events import Acked, Event, Nacked, Send
+from xds_server.ads.lifetimes import Lifetimes
 from xds_server.resources import NODE_FILES, SECRET, Resource, TypeSnapshot
 
 UNSURE: Final = ""
@@ -40,16 +41,25 @@ class Substream(ABC):
     """A request waits for its answer."""
     answer_empty: bool = False
     """The answer is owed even if it has no resource in it."""
+    ttl: bool = False
+    """Whether the client can be told how long a resource lives."""
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
     sent: Changes = field(default_factory=dict)
     """What the newest response changed."""
     _reopened: bool = False
     _claims: dict[str, str] = field(default_factory=dict)
     _in_sync_at: str | None = None
+    _version: str = ""
 
     @property
     def whole(self) -> bool:
         """Whether every response is the full set."""
         return False
+
+    @property
+    def bare_beats(self) -> bool:
+        """Whether heartbeats go without contents."""
+        return True
 
     def covers(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -63,7 +73,7 @@ class Substream(ABC):
 
     def in_sync(self, snapshot: TypeSnapshot) -> bool:
         """Whether the client has acknowledged all that the snapshot has for it."""
-        if self.outstanding is not None:
+        if self.outstanding is not None and not self.outstanding.heartbeat:
             return False
         if self._in_sync_at != snapshot.version and not self.differences(snapshot):
             self._in_sync_at = snapshot.version
@@ -85,6 +95,7 @@ class Substream(ABC):
         """The client has no interest in these any more; a later subscription starts afresh (statement 27)."""
         for name in list(names):
             self.held.pop(name, None)
+            self.lifetimes.forget((name,))
             self._pardon(name)
 
     def settle(self, nonce: str, error: Status | None) -> tuple[Event, ...]:
@@ -93,11 +104,16 @@ class Substream(ABC):
         if response is None or nonce != response.nonce:
             return ()
         self.outstanding = None
-        if error is None:
+        if response.heartbeat and error is None:
+            return ()
+        if response.heartbeat:
+            self.doubt(response.names)
+        elif error is None:
             for name in self._claims:
                 self.refused.pop(name, None)
             return (Acked(self.type_url, response.version, nonce),)
-        self._refuse()
+        else:
+            self._refuse()
         return (Nacked(self.type_url, response.version, nonce, error.message, response.names),)
 
     def _refuse(self) -> None:
@@ -131,6 +147,20 @@ class Substream(ABC):
             self.asked = False
             return None
         return self._sending(self._compose(nonce(), snapshot, wanted, batch), batch)
+
+    def heartbeat(self, snapshot: TypeSnapshot, nonce: Callable[[], str], now: float) -> Send | None:
+        """What tells the client that its resources stand, when half of their life is over (statement 54)."""
+        due = self.lifetimes.due(now) if self.outstanding is None else ()
+        wanted = self.wanted(snapshot) if due else {}
+        standing = {name: r for name, r in wanted.items() if r.ttl and self.held.get(name) == r.version}
+        self.lifetimes.forget(name for name in due if name not in standing)
+        if standing.keys().isdisjoint(due):
+            return None
+        said = wanted.values() if self.whole else (r for name, r in standing.items() if name in due)
+        send = Send(self.type_url, nonce(), self._version, tuple(said), ttl=True, heartbeat=True, bare=self.bare_beats)
+        self.nonce, self.outstanding = send.nonce, send
+        self.lifetimes.sent(send, now)
+        return send
 
     def would_send(self, snapshot: TypeSnapshot) -> bool:
         """Whether there is room for a response and something to put in it, rather than only what is parked."""
@@ -177,6 +207,9 @@ class Substream(ABC):
 
     def _sending(self, send: Send, batch: Changes) -> Send:
         removals = [name for name, resource in batch.items() if resource is None]
+        if self.ttl and any(resource.ttl for resource in send.resources):
+            send = replace(send, ttl=True)
+        self._version = send.version
         self._claims = {r.name: r.version for r in send.resources} | dict.fromkeys(removals, UNSURE)
         self.held.update((r.name, r.version) for r in send.resources)
         for name in removals:

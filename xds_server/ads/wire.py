@@ -13,9 +13,9 @@ from envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
 from google.protobuf.any_pb2 import Any
 
 from xds_server.ads.events import Send
-from xds_server.resources import Resource
+from xds_server.resources import PREFIX, Resource
 
-Key = tuple[str, str, frozenset[str], tuple[str, ...], frozenset[str]]
+Key = tuple[str, str, frozenset[str], tuple[str, ...], frozenset[str], bool, bool]
 
 ENTRIES: Final = 128
 BYTES: Final = 64 * 1024 * 1024
@@ -27,7 +27,7 @@ def _any(resource: Resource) -> Any:
 
 def _sotw(send: Send) -> bytes:
     message = DiscoveryResponse(
-        version_info=send.version, type_url=send.type_url, resources=[_any(resource) for resource in send.resources]
+        version_info=send.version, type_url=send.type_url, resources=[_in_sotw(send, r) for r in send.resources]
     )
     return message.SerializeToString(deterministic=True)
 
@@ -36,7 +36,7 @@ def _delta(send: Send) -> bytes:
     message = DeltaDiscoveryResponse(
         system_version_info=send.version,
         type_url=send.type_url,
-        resources=[_resource(resource) for resource in send.resources],
+        resources=[_resource(send, resource, resource.version) for resource in send.resources],
         removed_resources=[name for name in send.removed if name not in send.unknown],
     )
     for name in send.removed:
@@ -45,9 +45,22 @@ def _delta(send: Send) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def _resource(resource: Resource) -> ResourceMessage:
-    return ResourceMessage(
-        name=resource.name, aliases=resource.aliases, version=resource.version, resource=_any(resource)
+def _resource(send: Send, resource: Resource, version: str) -> ResourceMessage:
+    message = ResourceMessage(name=resource.name, aliases=resource.aliases, version=version)
+    if send.ttl and resource.ttl:
+        message.ttl.FromMilliseconds(round(resource.ttl * 1000))
+    if not send.bare:
+        message.resource.CopyFrom(_any(resource))
+    return message
+
+
+def _in_sotw(send: Send, resource: Resource) -> Any:
+    """What lives for a while is wrapped, under the version of the whole response: SotW knows no other."""
+    if not (send.ttl and resource.ttl):
+        return _any(resource)
+    return Any(
+        type_url=PREFIX + ResourceMessage.DESCRIPTOR.full_name,
+        value=_resource(send, resource, send.version).SerializeToString(deterministic=True),
     )
 
 
@@ -77,7 +90,8 @@ class Encoder:
 
     def _part(self, send: Send) -> bytes:
         # The version covers all names and contents of the type, so the names select the rest.
-        key = (send.type_url, send.version, frozenset(r.name for r in send.resources), send.removed, send.unknown)
+        names = frozenset(r.name for r in send.resources)
+        key = (send.type_url, send.version, names, send.removed, send.unknown, send.ttl, send.bare)
         part = self._cache.get(key)
         if part is None:
             part = self._cache[key] = self._shared(send)
