@@ -241,6 +241,11 @@ async def test_slices_are_listed_watched_and_taken_up_again(tmp_path: Path) -> N
             await until(services, lambda: len(addresses(services)) == 2)
 
 
+def test_no_token_leaves_in_plain_text() -> None:
+    with pytest.raises(ValueError, match="not https"):
+        kubernetes.Cluster(("shop",), "http://kubernetes.default.svc")
+
+
 def test_what_a_slice_says() -> None:
     unusual = piece("a", 1, member("10.0.0.1"), {"addresses": ["10.0.0.2"]}, member("10.0.0.3", ready=False))
     nothing = [piece("b", 1, member("10.0.0.9")) | {"ports": None}, piece("c", 1) | {"addressType": "FQDN"}]

@@ -4,7 +4,7 @@ What goes into a ClusterLoadAssignment here satisfies Envoy's rules by construct
 priorities, an address is an IP address, no endpoint is there twice, and priorities have no gap. So no Envoy is asked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -29,49 +29,56 @@ class Assigned:
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The assignment of one upstream. `faults`: why an endpoint is not in it."""
+
+    endpoints: tuple[ServiceEndpoint, ...]
+    resource: Resource
+    faults: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Assigner:
     """Puts endpoints into compiled snapshots. Remembers what it made, for time in proportion to what changed."""
 
     settings: Settings
-    _made: dict[str, tuple[tuple[ServiceEndpoint, ...], Resource]] = field(default_factory=dict)
+    _made: dict[str, Made] = field(default_factory=dict)
 
     def assign(self, gateway: Gateway, compiled: Snapshot, known: Known, *, complete: bool = True) -> Assigned:
         """`compiled` is the gateway's. `complete`: whether `known` is all; else what it lacks is left out.
 
         An assignment that is left out takes nothing from an Envoy that has one.
         """
+        services = {name: spec.service for name, spec in gateway.upstreams.items() if isinstance(spec, EdsUpstream)}
+        self._made = {name: self._of(name, known[service]) for name, service in services.items() if service in known}
         before = compiled.types[ENDPOINTS].resources
-        services = {name: spec.service for name, spec in _of_services(gateway) if name in before}
-        found = {name: self._resource(name, known[service]) for name, service in services.items() if service in known}
-        unknown = {name for name, service in services.items() if service not in known}
-        hidden = frozenset() if complete else unknown
-        after = {name: found.get(name, one) for name, one in before.items() if name not in hidden}
-        self._made = {name: made for name, made in self._made.items() if name in services}
-        return Assigned(_with(compiled, after), tuple(self._problems(gateway, known)))
+        hidden = frozenset() if complete else services.keys() - self._made.keys()
+        after = {name: self._new(name, one) for name, one in before.items() if name not in hidden}
+        return Assigned(_with(compiled, after), tuple(self._problems(services)))
 
-    def _resource(self, cluster: str, endpoints: tuple[ServiceEndpoint, ...]) -> Resource:
+    def _new(self, cluster: str, old: Resource) -> Resource:
         made = self._made.get(cluster)
-        if made is None or made[0] != endpoints:
-            safe = (one for one in endpoints if self._unsafe(one) is None)
-            made = self._made[cluster] = (endpoints, Resource.of(of_service(cluster, safe)))
-        return made[1]
+        return old if made is None else made.resource
 
-    def _unsafe(self, endpoint: ServiceEndpoint) -> str | None:
-        return unsafe_upstreams.fault(self.settings, endpoint.address, endpoint.port)
+    def _of(self, cluster: str, endpoints: tuple[ServiceEndpoint, ...]) -> Made:
+        made = self._made.get(cluster)
+        if made is not None and made.endpoints == endpoints:
+            return made
+        faults = [unsafe_upstreams.fault(self.settings, one.address, one.port) for one in endpoints]
+        safe = (one for one, fault in zip(endpoints, faults, strict=True) if fault is None)
+        return Made(endpoints, Resource.of(of_service(cluster, safe)), tuple(filter(None, faults)))
 
-    def _problems(self, gateway: Gateway, known: Known) -> Iterator[Problem]:
-        for name, spec in _of_services(gateway):
-            path = ("upstreams", name, "service")
-            if spec.service not in known:
-                message = f"nobody has told the endpoints of the service '{spec.service}': every request gets 503"
-                help_ = f"gwctl endpoints register {spec.service} INSTANCE ADDRESS:PORT"
+    def _problems(self, services: Mapping[str, str]) -> Iterator[Problem]:
+        for name, service in services.items():
+            path, made = ("upstreams", name, "service"), self._made.get(name)
+            if made is None:
+                message = f"nobody has told the endpoints of the service '{service}': every request gets 503"
+                help_ = f"gwctl endpoints register {service} INSTANCE ADDRESS:PORT"
                 yield Problem("GW607", path, message, help_, "warning")
-            for endpoint in known.get(spec.service, ()):
-                why = self._unsafe(endpoint)
-                if why is not None:
-                    message = f"the endpoint is left out: {why}"
-                    yield Problem(unsafe_upstreams.UNSAFE, path, message, severity="warning")
+            for fault in made.faults if made else ():
+                message = f"the endpoint is left out: {fault}"
+                yield Problem(unsafe_upstreams.UNSAFE, path, message, severity="warning")
 
 
 def of_service(cluster: str, endpoints: Iterable[ServiceEndpoint]) -> ClusterLoadAssignment:
@@ -79,10 +86,6 @@ def of_service(cluster: str, endpoints: Iterable[ServiceEndpoint]) -> ClusterLoa
     found = tuple(endpoints)
     ranks = {priority: rank for rank, priority in enumerate(sorted({one.priority for one in found}))}
     return assignment(cluster, [one.model_copy(update={"priority": ranks[one.priority]}) for one in found])
-
-
-def _of_services(gateway: Gateway) -> Sequence[tuple[str, EdsUpstream]]:
-    return [(name, spec) for name, spec in gateway.upstreams.items() if isinstance(spec, EdsUpstream)]
 
 
 def _with(snapshot: Snapshot, endpoints: Mapping[str, Resource]) -> Snapshot:

@@ -24,6 +24,7 @@ ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SERVICE: Final = "kubernetes.io/service-name"
 PAGE: Final = 500
 WATCH_SECONDS: Final = 300  # then the server ends the watch, and it is taken up again
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
 BREATH: Final = 0.05  # between two watches, whatever the server does
@@ -42,6 +43,12 @@ class Cluster:
     namespaces: tuple[str, ...]
     server: str = "https://kubernetes.default.svc"
     account: Path = ACCOUNT
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: a token is not sent in plain text."""
+        url = httpx.URL(self.server)
+        if url.scheme != "https" and url.host not in LOOPBACK:
+            raise ValueError(f"the Kubernetes API at {self.server} is not https")
 
     def client(self) -> httpx.AsyncClient:
         import ssl
