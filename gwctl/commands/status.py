@@ -29,6 +29,8 @@ def status(ctx: click.Context, exit_code: bool, target: Target, output: str) -> 
 def _for_people(found: dict[str, Any]) -> None:
     published = found["published"]
     click.echo(f"revision {found['revision']}: {found['state']}" + (f" ({published['version']})" if published else ""))
+    if published and published["from_disk"]:
+        click.echo(f"serving revision {published['revision']} from disk, as published at {published['at']}")
     if not found["database"]["reachable"]:
         click.echo(f"database: cannot be reached ({found['database']['error']})")
     if found["failure"]:
@@ -40,6 +42,9 @@ def _for_people(found: dict[str, Any]) -> None:
         console().print(table(("node", "state", "envoy", "since", "rejected"), [_row(node) for node in found["nodes"]]))
     else:
         click.echo("no Envoy is connected")
+    for node in found["nodes"]:
+        for warning in node["warnings"]:
+            click.echo(f"{node['id']}: {warning}")
 
 
 def _row(node: dict[str, Any]) -> tuple[object, ...]:

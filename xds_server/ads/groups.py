@@ -41,7 +41,8 @@ def view_of(snapshot: Snapshot, node: Node) -> Snapshot:
 
 
 def _made(snapshot: Snapshot, listeners: frozenset[str]) -> Snapshot:
-    reach = frozenset[tuple[str, str]]().union(*(one.reach for one in snapshot.shares if one.listener in listeners))
+    there = snapshot.types[LISTENER].resources.keys() & listeners  # one that is closed has no use for anything
+    reach = frozenset[tuple[str, str]]().union(*(one.reach for one in snapshot.shares if one.listener in there))
     clusters = [r for name, r in snapshot.types[CLUSTER].resources.items() if (CLUSTER, name) in reach]
     endpoints = {cluster.endpoints for cluster in clusters}
     kept: dict[str, Callable[[str], bool]] = {

@@ -90,7 +90,7 @@ class Views:
     def choose(self, message: NodeMessage) -> Choice:
         """Its newest view. If it is too old for that, or refused it: what it last had in full, or else its group.
 
-        A node that has not tried the view gets the last good one too if all that have tried it refused it.
+        A new node gets what its group last had too, if all that have tried the newest refused it.
         """
         if self.published is None:
             return NOTHING
@@ -129,8 +129,8 @@ class Views:
         if record.refuses(newest):
             tried[record.node.id] = True
             return False
-        if record.node.id not in tried and tried and all(tried.values()):
-            return False
+        if record.good is None and record.node.id not in tried and tried and all(tried.values()):
+            return False  # it has nothing of its own to go back to, so it is not the one to try
         tried[record.node.id] = False
         return True
 
