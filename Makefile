@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 STAMP := $(VENV)/.installed
 
-.PHONY: up test fuzz check install stubs lint types contracts format bench lock build clean help
+.PHONY: up test fuzz soak check install stubs lint types contracts format bench lock build clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -19,6 +19,13 @@ test: check ## everything CI runs: linters, types, contracts, and the whole test
 fuzz: install ## long campaigns of what `make test` does briefly: broken documents, and requests against a real Envoy
 	TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
 		$(BIN)/pytest -n 2 --dist worksteal -q tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py $(ARGS)
+
+soak: install ## the campaigns against the xDS server and the control plane at their full size, and their table
+	TOLLHOUSE_MODE=soak TOLLHOUSE_CLIENTS=1000 TOLLHOUSE_KILLS=20 TOLLHOUSE_LOSSLESS=500 TOLLHOUSE_STORM=1000 \
+		TOLLHOUSE_STALLED=100 TOLLHOUSE_UPDATES=1000 TOLLHOUSE_CHANGES=300 TOLLHOUSE_REPLACEMENTS=20 \
+		TOLLHOUSE_REPLACING_REQUESTS=20000 TOLLHOUSE_NACKS=20 TOLLHOUSE_OUTAGES=50 TOLLHOUSE_STATES=1000 \
+		TOLLHOUSE_RESTARTING_REQUESTS=20000 $(BIN)/pytest -n 1 -q tests/delivery tests/overload $(ARGS)
+	$(BIN)/python -m tests.support.results
 
 check: install stubs lint types contracts ## linters, types and import contracts
 

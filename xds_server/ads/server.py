@@ -18,7 +18,7 @@ from xds_server.ads.delta import DeltaStream
 from xds_server.ads.hub import Hub
 from xds_server.ads.identity import Access, Gate, caller
 from xds_server.ads.metrics import AdsMetrics
-from xds_server.ads.servicer import Call, Ended, Pace, first_of, status
+from xds_server.ads.servicer import Call, Ended, Pace, Tokens, Turnstile, first_of, status
 from xds_server.ads.sotw import SotwStream
 from xds_server.ads.stream import Limits
 from xds_server.ads.tls import ServerTls
@@ -85,7 +85,7 @@ STREAMS_PER_SECOND: Final = 200
 OPTIONS: Final = (
     # Two processes on one port would split the streams between them silently; the second one must fail instead.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 8 * 1024 * 1024),  # more than `Pace` takes, so that the refusal is ours
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -222,11 +222,13 @@ async def _report(checks: Any, state: Any) -> None:
 
 def _handlers(hub: Hub, options: AdsOptions, metrics: AdsMetrics, closing: Closing) -> list[Any]:
     encoders: Mapping[Any, Encoder] = {SotwStream: sotw_encoder(), DeltaStream: delta_encoder()}
+    turnstile = Turnstile(Tokens(options.pace.streams_rate, options.pace.streams))
     handlers = []
     for service, (suffix, implied) in SERVICES.items():
         methods = {
             f"{prefix}{suffix}": grpc.stream_stream_rpc_method_handler(
-                _behaviour(hub, options, metrics, closing, kind, encoders[kind], implied)  # bytes in, bytes out
+                # bytes in, bytes out
+                _behaviour(hub, options, metrics, turnstile, closing, kind, encoders[kind], implied)
             )
             for prefix, kind in VARIANTS.items()
             if ONE_VARIANT.get(implied, prefix) == prefix
@@ -239,11 +241,16 @@ def _behaviour(
     hub: Hub,
     options: AdsOptions,
     metrics: AdsMetrics,
+    turnstile: Turnstile,
     closing: Closing,
     kind: type[SotwStream] | type[DeltaStream],
     encoder: Encoder,
     implied: str,
 ) -> Any:
+    async def in_turn(call: Call, requests: AsyncIterator[bytes]) -> None:
+        await turnstile.turn()
+        await call.run(requests)
+
     async def stream(requests: AsyncIterator[bytes], context: Any) -> None:
         machine = kind(f"{secrets.token_hex(4)}-", implied, options.limits)
         call = Call(hub, machine, encoder, metrics, options.pace, context, caller())
@@ -251,7 +258,7 @@ def _behaviour(
         closing.streams += 1
         try:
             async with asyncio.timeout(age):
-                await first_of(call.run(requests), closing.turn())
+                await first_of(in_turn(call, requests), closing.turn())
         except TimeoutError:
             log.debug("xds stream reached its age", peer=context.peer())
         except Ended as ended:

@@ -42,7 +42,8 @@ class Pace:
     """Times in seconds, sizes in bytes. `burst` requests come at once, then `rate` a second; faster readers wait.
 
     `clusters` bounds how long listeners and routes wait for a node's ACK of its clusters; `write` how long a client may
-    leave a response unread.
+    leave a response unread. `streams` may begin at once, then `streams_rate` a second; more wait their turn, so that
+    a fleet that comes back all at once leaves time for the nodes that are there (R25).
     """
 
     rate: float = 200.0
@@ -50,6 +51,8 @@ class Pace:
     request_bytes: int = 4 * 1024 * 1024
     clusters: float = 2.0
     write: float = 60.0
+    streams: float = 100.0
+    streams_rate: float = 100.0
 
 
 class Ended(Exception):  # noqa: N818 - an outcome
@@ -61,7 +64,7 @@ class Ended(Exception):  # noqa: N818 - an outcome
 
 
 class Tokens:
-    """A bucket of requests; `take` gives the seconds to wait before the next one."""
+    """A bucket of requests or streams; `take` gives the seconds to wait before the next one."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
@@ -72,6 +75,18 @@ class Tokens:
         self._level = min(self._burst, self._level + (now - self._at) * self._rate) - 1
         self._at = now
         return max(0.0, -self._level / self._rate)
+
+
+class Turnstile:
+    """New streams pass one after the other. Whoever gives up while it waits has used up nobody's turn."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._line = asyncio.Lock()
+
+    async def turn(self) -> None:
+        async with self._line:  # first come, first served
+            await asyncio.sleep(self._tokens.take())
 
 
 class Call:
