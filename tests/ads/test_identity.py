@@ -19,6 +19,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.ads.dialogue import cluster
@@ -121,8 +122,8 @@ def replace(path: Path, content: bytes) -> None:
 
 
 @asynccontextmanager
-async def serving(hub: Hub, tls: ServerTls) -> AsyncIterator[AdsServer]:
-    server = await start(hub, "127.0.0.1:0", tls=tls)
+async def serving(hub: Hub, tls: ServerTls, **more: Any) -> AsyncIterator[AdsServer]:
+    server = await start(hub, "127.0.0.1:0", tls=tls, **more)
     try:
         yield server
     finally:
@@ -328,6 +329,17 @@ async def test_files_that_do_not_fit_leave_the_last_good_ones(hub: Hub, tmp_path
         assert {line["event"] for line in logs} == {"xds certificates not replaced"}
         files(tmp_path)
         assert (await handshake(server.port, context))[1] == serial(tmp_path) != first
+
+
+async def test_the_end_of_the_certificate_in_use_is_a_metric(hub: Hub, tmp_path: Path) -> None:
+    registry, name = CollectorRegistry(), "gw_xds_certificate_expires_timestamp_seconds"
+    ends = [NOW.replace(microsecond=0) + datetime.timedelta(days=days) for days in (1, 2)]
+    pairs = [OURS.issue(*SERVER, ends=end) for end in ends]
+    async with serving(hub, files(tmp_path, pairs[0]), registry=registry) as server:
+        assert registry.get_sample_value(name, {"certificate": "server"}) == ends[0].timestamp()
+        files(tmp_path, pairs[1])
+        await handshake(server.port, client_context(tmp_path, CREDENTIALS["the node"]))
+        assert registry.get_sample_value(name, {"certificate": "server"}) == ends[1].timestamp()
 
 
 @pytest.mark.parametrize("spoil", ["key", "certificate", "client_ca"])

@@ -20,3 +20,9 @@ class AdsMetrics:
         self.ack_seconds = Histogram(
             "gw_xds_ack_seconds", "From writing a response to its ACK.", registry=registry, buckets=ACK_BUCKETS
         )
+        self.expires = Gauge(  # labelled, so that a server without TLS says nothing rather than 1970
+            "gw_xds_certificate_expires_timestamp_seconds",
+            "When the certificate in use runs out.",
+            ["certificate"],
+            registry=registry,
+        )

@@ -170,15 +170,14 @@ async def start(
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_generic_rpc_handlers(tuple(_handlers(hub, options, metrics, closing)))
-    port = _bind(server, address, tls)
+    port = _bind(server, address, tls and tls.credentials(metrics.expires.labels("server").set))
     await _report(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
     log.info("xds server started", address=address, port=port, tls=tls is not None)
     return AdsServer(server, checks, port, closing, asyncio.create_task(_serving(hub, checks)))
 
 
-def _bind(server: Any, address: str, tls: ServerTls | None) -> int:
-    credentials = tls.credentials() if tls else None
+def _bind(server: Any, address: str, credentials: Any) -> int:
     try:
         if credentials is None:
             return int(server.add_insecure_port(address))

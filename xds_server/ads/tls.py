@@ -4,6 +4,7 @@ gRPC offers TLS 1.3, and 1.2 with forward secrecy and AES-GCM only (BoringSSL); 
 GRPC_SSL_CIPHER_SUITES is how it lets that be narrowed. It asks for the configuration before each handshake.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,9 +36,12 @@ class ServerTls:
     client_ca: Path
     trust_domain: str = TRUST_DOMAIN
 
-    def credentials(self) -> Any:
-        """grpc.ServerCredentials that follow the files. Raises OSError, or ValueError for files that do not fit."""
-        following = Following(self)
+    def credentials(self, expires: Callable[[float], None]) -> Any:
+        """grpc.ServerCredentials that follow the files. Raises OSError, or ValueError for files that do not fit.
+
+        `expires` is told when each certificate that comes into use runs out (Unix time).
+        """
+        following = Following(self, expires)
         return grpc.dynamic_ssl_server_credentials(following.first, following, require_client_authentication=True)
 
 
@@ -47,10 +51,10 @@ class Following:
     Files that cannot be used, such as a new certificate whose key is not written yet, leave the last good ones in use.
     """
 
-    def __init__(self, files: ServerTls) -> None:
-        self._files = files
+    def __init__(self, files: ServerTls, expires: Callable[[float], None]) -> None:
+        self._files, self._expires = files, expires
         self._stamp = _stamp(files)
-        self.first = _read(files)
+        self.first = self._read()
 
     def __call__(self) -> Any:
         try:
@@ -58,10 +62,17 @@ class Following:
             if stamp == self._stamp:
                 return None
             self._stamp = stamp
-            return _read(self._files)
+            return self._read()
         except (OSError, ValueError) as error:
             log.warning("xds certificates not replaced", reason=str(error), effect="the last good ones stay in use")
             return None
+
+    def _read(self) -> Any:
+        certificate, configuration = _read(self._files)
+        ends = certificate.not_valid_after_utc
+        self._expires(ends.timestamp())
+        log.info("xds certificate read", file=str(self._files.certificate), expires=ends.isoformat())
+        return configuration
 
 
 def _stamp(files: ServerTls) -> Stamp:
@@ -69,15 +80,13 @@ def _stamp(files: ServerTls) -> Stamp:
     return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
-def _read(files: ServerTls) -> Any:
+def _read(files: ServerTls) -> tuple[x509.Certificate, Any]:
     chain, key, authorities = (path.read_bytes() for path in (files.certificate, files.key, files.client_ca))
     certificates = _certificates(files.certificate, chain)
     _certificates(files.client_ca, authorities)
     if certificates[0].public_key().public_bytes(*PUBLIC) != _public(files.key, key):
         raise ValueError(f"{files.key} is not the key of {files.certificate}")
-    expires = certificates[0].not_valid_after_utc.isoformat()
-    log.info("xds certificate read", file=str(files.certificate), expires=expires)
-    return grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
+    return certificates[0], grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
 
 
 def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
