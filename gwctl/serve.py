@@ -77,6 +77,7 @@ class ControlPlane:
     kubernetes_namespaces: tuple[str, ...] = ()
     kubernetes_api: str = KUBERNETES
     unsafe_upstreams: bool = False
+    xds_rest: Address | None = None
     xds_tls: TlsFiles | None = None
     xds_trust_domain: str = "tollhouse"
 
@@ -85,7 +86,8 @@ class ControlPlane:
         """Where the plane itself listens, its database included: (host, port) that no upstream may be."""
         database = urlsplit(self.database_url)
         stores = ((database.hostname, database.port or POSTGRES_PORT),) if database.hostname else ()
-        return (tuple(self.api), tuple(self.xds), *self.decisions, *stores, *self.forbidden_upstreams)
+        own = (tuple(address) for address in (self.api, self.xds, self.xds_rest) if address is not None)
+        return (*own, *self.decisions, *stores, *self.forbidden_upstreams)
 
 
 class ClientFiles(NamedTuple):
@@ -130,6 +132,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     from admin.service import Service
     from db import engine as engines
     from db.watch import HeadWatch
+    from xds_server.ads import rest
     from xds_server.ads import server as ads
     from xds_server.ads.hub import Hub
     from xds_server.ads.tls import ServerTls
@@ -144,6 +147,7 @@ async def run_control_plane(config: ControlPlane) -> None:
 
     stop = _stop_event()
     listening = _listen(config.api)
+    polled = [_listen(config.xds_rest)] if config.xds_rest else []
     engine = engines.connect(config.database_url)
     file = KeptFile(config.state_dir / keeping.FILE) if config.state_dir else None
     kept = keeping.kept(file) if file else None
@@ -171,16 +175,18 @@ async def run_control_plane(config: ControlPlane) -> None:
     tls = ServerTls(*config.xds_tls, config.xds_trust_domain) if config.xds_tls else None
     plaintext = config.insecure_plaintext
     xds = await ads.start(hub, str(config.xds), registry=registry, tls=tls, insecure_plaintext=plaintext)
+    polls = _http_server(rest.app(hub))
+    polling = asyncio.create_task(polls.serve(sockets=polled) if polled else stop.wait())
     following = asyncio.create_task(_follow(prepared, publisher))
     serving = asyncio.create_task(api.serve(sockets=[listening]))
     fetching = asyncio.create_task(builder.key_sets.run())
     copying = asyncio.create_task(keeping.keep(publisher, file, kept, at_once=not prepared.done()))
     log.info("control_plane_started", api=str(config.api), xds=str(config.xds))
     notify(READY)
-    await _first(stop.wait(), following, serving, fetching, copying)
+    await _first(stop.wait(), following, serving, polling, fetching, copying)
     notify(STOPPING)
-    api.should_exit = True
-    await asyncio.gather(serving, xds.stop(DRAIN_SECONDS), return_exceptions=True)
+    api.should_exit = polls.should_exit = True
+    await asyncio.gather(serving, polling, xds.stop(DRAIN_SECONDS), return_exceptions=True)
     for task in (following, fetching, copying):
         task.cancel()
     ended = await asyncio.gather(following, fetching, copying, return_exceptions=True)

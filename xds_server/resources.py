@@ -130,7 +130,7 @@ class TypeSnapshot:
     @cached_property
     def by_alias(self) -> Mapping[str, Resource]:
         """The first in name order, where several have one alias."""
-        return {alias: r for r in reversed(self.resources.values()) for alias in r.aliases}
+        return {alias: r for r in reversed(tuple(self.resources.values())) for alias in r.aliases}
 
     @cached_property
     def version(self) -> str:

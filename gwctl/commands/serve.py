@@ -52,6 +52,7 @@ def group(log_format: str, log_level: str) -> None:
 @pepper_file
 @_address("--api-address", "TOLLHOUSE_API_ADDRESS", "127.0.0.1:9000", "Where the control API listens.")
 @_address("--xds-address", "TOLLHOUSE_XDS_ADDRESS", "127.0.0.1:9001", "Where Envoys connect to.")
+@_option("--xds-rest-address", "TOLLHOUSE_XDS_REST_ADDRESS", type=AddressType(), help="Where others poll xDS, if any.")
 @_option("--xds-cert", "TOLLHOUSE_XDS_CERT", type=_FILE, help="The xDS server's certificate. Files may be replaced.")
 @_option("--xds-key", "TOLLHOUSE_XDS_KEY", type=_FILE, help="Its key.")
 @_option("--xds-client-ca", "TOLLHOUSE_XDS_CLIENT_CA", type=_FILE, help="Authorities of nodes' certificates.")
@@ -60,7 +61,7 @@ def group(log_format: str, log_level: str) -> None:
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, required=True, help="The secret store.")
 @_option("--endpoints-dir", "TOLLHOUSE_ENDPOINTS_DIR", type=_DIRECTORY, help="SERVICE.yaml: for `type: eds`.")
 @_option("--endpoints-dns", "TOLLHOUSE_ENDPOINTS_DNS", default="", help="service=name:port,…: for `type: eds`.")
-@_option("--endpoints-dns-interval", "TOLLHOUSE_ENDPOINTS_DNS_INTERVAL", type=_SECONDS, default=5.0, show_default=True)
+@_option("--endpoints-dns-interval", "TOLLHOUSE_ENDPOINTS_DNS_INTERVAL", type=_SECONDS, default=5.0, help="Seconds.")
 @_option("--kubernetes-namespace", "TOLLHOUSE_KUBERNETES_NAMESPACE", multiple=True, help="Whose EndpointSlices.")
 @_option("--kubernetes-api", "TOLLHOUSE_KUBERNETES_API", default=serve.KUBERNETES, show_default=True, help="Its URL.")
 @_option("--listener-address", "TOLLHOUSE_LISTENER_ADDRESS", default="127.0.0.1", show_default=True, help="For Envoys.")
@@ -76,6 +77,7 @@ def control_plane(
     pepper_file: Path,
     api_address: Address,
     xds_address: Address,
+    xds_rest_address: Address | None,
     xds_cert: Path | None,
     xds_key: Path | None,
     xds_client_ca: Path | None,
@@ -105,11 +107,14 @@ def control_plane(
     xds_tls = _tls(xds_cert, xds_key, xds_client_ca)
     if xds_tls is None:
         refuse_plaintext(xds_address, "xDS", insecure_plaintext, "--xds-cert, --xds-key and --xds-client-ca")
+    if xds_rest_address is not None:
+        refuse_plaintext(xds_rest_address, "xDS by polling", insecure_plaintext)
     config = serve.ControlPlane(
         database_url=database_url,
         pepper=_pepper(pepper_file),
         api=api_address,
         xds=xds_address,
+        xds_rest=xds_rest_address,
         xds_tls=xds_tls,
         xds_trust_domain=xds_trust_domain,
         decisions=tuple(_parse(part) for part in decisions.split(",") if part),

@@ -68,6 +68,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
         "TOLLHOUSE_SECRETS_DIR": str(tmp_path / "secrets"),
         "TOLLHOUSE_API_ADDRESS": f"127.0.0.1:{given.any()}",
         "TOLLHOUSE_XDS_ADDRESS": f"127.0.0.1:{given.any()}",
+        "TOLLHOUSE_XDS_REST_ADDRESS": f"127.0.0.1:{given.any()}",
         "TOLLHOUSE_DECISIONS_ADDRESS": f"127.0.0.1:{given.any()}",
     }
 
@@ -103,6 +104,8 @@ def test_the_control_plane_waits_for_its_database_and_writes_the_first_token(
         assert httpx.get(f"{url}/v1/status").status_code == 401
         answer = httpx.get(f"{url}/v1/status", headers={"authorization": f"Bearer {token}"})
         assert answer.json()["revision"] == 0
+        polls = f"http://{settings['TOLLHOUSE_XDS_REST_ADDRESS']}/v3/discovery:clusters"
+        assert httpx.post(polls, json={"node": {"id": "n"}}).json()["type_url"].endswith(".Cluster")
         service.stop()
     assert service.exit_status == 0, service.log.read_text()
     assert token not in service.log.read_text(), "a token never gets into a log"
@@ -143,7 +146,12 @@ def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path, settings: dict[str
 
 @pytest.mark.parametrize(
     ("service", "option"),
-    [("control-plane", "--api-address"), ("control-plane", "--xds-address"), ("decisions", "--address")],
+    [
+        ("control-plane", "--api-address"),
+        ("control-plane", "--xds-address"),
+        ("control-plane", "--xds-rest-address"),
+        ("decisions", "--address"),
+    ],
 )
 def test_nothing_listens_beyond_this_machine_in_plain_text(
     service: str,

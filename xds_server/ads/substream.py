@@ -104,17 +104,18 @@ class Substream(ABC):
         if response is None or nonce != response.nonce:
             return ()
         self.outstanding = None
-        if response.heartbeat and error is None:
-            return ()
+        if error is None:
+            return () if response.heartbeat else self._accept(response)
         if response.heartbeat:
             self.doubt(response.names)
-        elif error is None:
-            for name in self._claims:
-                self.refused.pop(name, None)
-            return (Acked(self.type_url, response.version, nonce),)
         else:
             self._refuse()
         return (Nacked(self.type_url, response.version, nonce, error.message, response.names),)
+
+    def _accept(self, response: Send) -> tuple[Event, ...]:
+        for name in self._claims:
+            self.refused.pop(name, None)
+        return (Acked(self.type_url, response.version, response.nonce),)
 
     def _refuse(self) -> None:
         # A NACK is not atomic: any part of the response may be in force, so nothing of it counts as held.
