@@ -17,6 +17,7 @@ from tests.admin.conftest import Api, control_plane
 from tests.support import postgres
 from xds_server import resources
 from xds_server.ads.events import Acked, Nacked, Send
+from xds_server.ads.groups import view_of
 
 
 class Node:
@@ -78,6 +79,39 @@ async def test_a_node_is_stale_then_synced(api: Api, document: str) -> None:
     assert shown["types"][resources.ROUTES]["acked"] == shown["types"][resources.ROUTES]["version"]
     api.hub.board.disconnect(node.row.stream)
     assert (await status(api))["nodes"][0]["state"] == "gone"
+
+
+async def test_a_node_is_compared_with_its_own_view(api: Api, document: str) -> None:
+    only = "nodes: {labels: {side: left}}"
+    await api.applied(document.replace("listeners:", f"listeners:\n  left: {{port: 18081, {only}}}", 1))
+    await api.published(1)
+    snapshot = api.hub.snapshot
+    assert snapshot is not None
+    sides = [nodes.Node("left", labels=frozenset({("side", "left")})), nodes.Node("right")]
+    for one in sides:
+        row, view = api.hub.board.connect(one, "1.40.0", "delta"), view_of(snapshot, one)
+        api.hub.board.subscribed(row.stream, resources.LISTENER)
+        api.hub.board.settled(row.stream, view, {resources.LISTENER: True})
+    found = await status(api)
+    assert found["state"] == "synced"
+    versions = [one["types"][resources.LISTENER]["version"] for one in found["nodes"]]
+    assert versions == [view_of(snapshot, one).types[resources.LISTENER].version for one in sides]
+    assert versions[0] != versions[1]
+
+
+async def test_an_envoy_that_is_too_old_or_has_a_known_hole_is_named(api: Api, document: str) -> None:
+    await api.applied(document)
+    await api.published(1)
+    row = api.hub.board.connect(nodes.Node("old"), "1.37.11", "delta")
+    api.hub.board.subscribed(row.stream, resources.LISTENER)
+    api.hub.board.withhold(row.stream, "needs Envoy 1.38: logins by route")
+    found = await status(api)
+    (shown,) = found["nodes"]
+    assert (found["state"], shown["state"]) == ("nacked", "outdated")
+    assert shown["warnings"] == [
+        "it is not offered the newest: needs Envoy 1.38: logins by route",
+        "Envoy 1.37.11 has CVE-2026-47774 (HTTP/2 cookies that take all memory): update it to 1.38.1 or later",
+    ]
 
 
 async def test_a_wait_ends_when_the_last_node_has_it(api: Api, document: str) -> None:

@@ -16,6 +16,7 @@ from xds_server.ads.groups import view_of
 from xds_server.compiler import compile  # noqa: A004
 from xds_server.compiler.memo import Memo
 from xds_server.compiler.reach import shares_of
+from xds_server.compiler.services import Assigner
 from xds_server.resources import CLUSTER, EXTENSION, PREFIX, SECRET, Resource, Snapshot
 
 CASES = [name for name in golden.NAMES if golden.gateway(name).listeners]
@@ -82,3 +83,15 @@ def references(message: Message) -> Iterator[tuple[str, str]]:
         for field, value in inner.ListFields():
             if field.name in ("cluster", "cluster_name") and isinstance(value, str):
                 yield CLUSTER, value
+
+
+def test_endpoints_that_come_later_leave_it_as_it_is() -> None:
+    gateway = golden.gateway("nodes")
+    found = compile(gateway, golden.SETTINGS, golden.SECRETS)
+    snapshot = Snapshot.of(1, found.messages, shares=found.shares)
+    assigned = Assigner(golden.SETTINGS).assign(gateway, snapshot, golden.ENDPOINTS).snapshot
+    assert assigned is not snapshot
+    assert assigned.shares == snapshot.shares != ()
+    bank = Node("n", region="us-east")
+    assert "bank" in view_of(assigned, bank).types[CLUSTER].resources
+    assert "bank" not in view_of(assigned, Node("n", region="eu-west", zone="a")).types[CLUSTER].resources

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from gateway import read
+from gateway.nodes import Node
 from tests.ads import real_envoy as real
+from xds_server.ads.groups import view_of
 from xds_server.kept import FORMAT, KeptFile, Unusable
-from xds_server.resources import Snapshot
+from xds_server.resources import CLUSTER, Snapshot
 from xds_server.rollout import keeping
 from xds_server.rollout.publisher import Published
 
@@ -105,3 +107,16 @@ def test_what_was_published_comes_back_with_its_places(file: KeptFile) -> None:
 def test_a_document_that_this_version_does_not_read_is_refused_with_a_word(file: KeptFile, objects: object) -> None:
     file.write(snapshot(), {"at": "2026-01-02T00:00:00+00:00", "objects": objects})
     assert keeping.kept(file) is None
+
+
+def test_after_a_restart_nobody_gets_more_than_before(file: KeptFile) -> None:
+    document = DOCUMENT.replace("access_log: none}", "access_log: none, nodes: {ids: [one]}}", 1)
+    objects = read.load([("routes.yaml", document)]).objects
+    gateway, _ = read.check_objects(objects)
+    assert gateway is not None
+    before = Published(snapshot(), gateway, tuple(objects), (), datetime(2026, 1, 2, tzinfo=UTC))
+    file.write(before.snapshot, keeping.about(before))
+    after = keeping.kept(file)
+    assert after is not None
+    held = {name: view_of(after.snapshot, Node(name)).types[CLUSTER].resources.keys() for name in ("one", "other")}
+    assert held == {"one": {"orders"}, "other": set()}
