@@ -267,6 +267,21 @@ class Said:
         changed()
 
 
+class Crashing(Said):
+    async def run(self, changed: Callable[[], None]) -> None:
+        raise RuntimeError("a fault of ours")
+
+
+async def test_a_source_that_crashes_takes_nobody_with_it(tmp_path: Path) -> None:
+    write(tmp_path, "- {address: 10.0.0.1, port: 80}")
+    services = ServiceRegistry([Crashing("crashing", Services({"kept": ()})), Directory(tmp_path)])
+    async with following(services):
+        assert set(services.services.endpoints) == {"kept", "ledger"}
+        write(tmp_path, "[]", "more")
+        while "more" not in services.services.endpoints:
+            await services.news()
+
+
 def test_the_first_source_is_believed() -> None:
     ours, theirs = (ServiceEndpoint(address="10.0.0.1", port=80, weight=weight) for weight in (1, 2))
     more = ServiceEndpoint(address="10.0.0.2", port=80)

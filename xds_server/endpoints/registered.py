@@ -19,6 +19,7 @@ from xds_server.endpoints.services import Services
 log = structlog.get_logger(__name__)
 
 RETRY: Final = 0.5  # seconds
+MOST_TOLD: Final = 10  # names of instances in one line of the log
 
 
 class Registered:
@@ -32,9 +33,14 @@ class Registered:
         self._watch = watch
 
     async def run(self, changed: Callable[[], None]) -> None:
+        before: frozenset[str] = frozenset()
         async with aclosing(self._watch.values()) as versions:
-            async for _ in versions:
-                self.services = of(await self._read())
+            async for version in versions:
+                rows = await self._read()
+                now = frozenset(f"{row.service}/{row.instance}" for row in rows)
+                told = {"joined": sorted(now - before)[:MOST_TOLD], "left": sorted(before - now)[:MOST_TOLD]}
+                log.info("endpoints_read", version=version, instances=len(now), **told)
+                before, self.services = now, of(rows)
                 changed()
 
     async def _read(self) -> tuple[EndpointRow, ...]:

@@ -1,10 +1,11 @@
 """Who knows the endpoints of services, and how what several of them say becomes one."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -12,6 +13,8 @@ from gateway.model import EdsUpstream, Gateway, ServiceEndpoint
 from gateway.problems import Problem
 
 log = structlog.get_logger(__name__)
+
+RESTART: Final = 1.0  # seconds until a source that crashed is started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Source(Protocol):
         ...
 
     async def run(self, changed: Callable[[], None]) -> None:
-        """Keeps `services` fresh until cancelled, and calls `changed` after each change. Never raises."""
+        """Keeps `services` fresh until cancelled, and calls `changed` after each change."""
         ...
 
 
@@ -68,7 +71,17 @@ class ServiceRegistry:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for source in self._sources:
-                tasks.create_task(source.run(self._changed))
+                tasks.create_task(self._kept_running(source))
+
+    async def _kept_running(self, source: Source) -> None:
+        """A fault of ours in one source must not take the streams down, nor the other sources."""
+        while True:
+            try:
+                await source.run(self._changed)
+            except Exception as error:
+                trace = "".join(traceback.format_exception(error))
+                log.error("endpoints_source_crashed", source=source.name, trace=trace)
+            await asyncio.sleep(RESTART)
 
     async def news(self) -> None:
         """Returns when `services` is another one than at the last call."""
