@@ -29,6 +29,7 @@ _MODEL_TAGS: Final = frozenset(
         "FaultInjection",
         "RequestBuffer",
         "BandwidthLimit",
+        "Cache",
     }
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from gateway.model import BandwidthLimit, Compression, Csrf, FaultInjection, Policies, RequestBuffer
+from gateway.model import BandwidthLimit, Cache, Compression, Csrf, FaultInjection, Policies, RequestBuffer
 
 T = TypeVar("T")
 
@@ -19,6 +19,7 @@ class Traffic:
     request_buffer: RequestBuffer | None = None
     bandwidth_limit: BandwidthLimit | None = None
     compression: Compression | None = None
+    cache: Cache | None = None
 
 
 NO_TRAFFIC = Traffic()
@@ -33,6 +34,7 @@ def traffic(levels: Sequence[Policies]) -> Traffic:
         request_buffer=_nearest(level.request_buffer for level in levels),
         bandwidth_limit=_nearest(level.bandwidth_limit for level in levels),
         compression=_nearest(level.compression for level in levels),
+        cache=_nearest(level.cache for level in levels),
     )
     return NO_TRAFFIC if found == NO_TRAFFIC else found
 

@@ -15,9 +15,6 @@ from gateway.problems import Path
 MOST_CANDIDATES: Final = 200
 
 PLANNED: Final = {
-    "Defaults": {"cache"},
-    "Module": {"cache"},
-    "Route": {"cache"},
     "SecretRef": {"env", "file"},
 }
 """Words of the whole language that this version does not have, by the model they will belong to."""

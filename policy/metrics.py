@@ -20,12 +20,25 @@ class Metrics:
             ("rule", "tier", "result"),
             registry=registry,
         )
+        self._cache = Counter(
+            "gw_cache_requests",
+            "Requests of routes with a response cache, by route and result",
+            ("rule", "result"),
+            registry=registry,
+        )
         self._children: dict[tuple[str, ...], Counter] = {}  # `labels` takes a lock and builds strings each time
 
     def authz(self, rule: str, result: str) -> None:
         child = self._children.get((rule, result))
         if child is None:
             child = self._children[rule, result] = self._authz.labels(rule, result)
+        child.inc()
+
+    def cache(self, rule: str, result: str) -> None:
+        """`result`: hit, miss, or bypass for what is never answered from the cache."""
+        child = self._children.get(("cache", rule, result))
+        if child is None:
+            child = self._children["cache", rule, result] = self._cache.labels(rule, result)
         child.inc()
 
     def ratelimit(self, limit: Limit | None, result: str) -> None:

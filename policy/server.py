@@ -1,4 +1,4 @@
-"""The decision service as a process: one gRPC server with both services and health, and everything they stand on."""
+"""The decision service as a process: one gRPC server with three services and health, and all that they stand on."""
 
 import asyncio
 import contextlib
@@ -23,6 +23,11 @@ from policy.authz.service import NAME as AUTHORIZATION
 from policy.authz.service import Authorization
 from policy.authz.store import KeyStore
 from policy.authz.users import Users
+from policy.cache import store as cache_stores
+from policy.cache.library import Library
+from policy.cache.processor import NAME as RESPONSE_CACHE
+from policy.cache.processor import ResponseCache
+from policy.cache.valkey import ValkeyStore as ValkeyCache
 from policy.faults import where
 from policy.follow import Follower
 from policy.metrics import Metrics
@@ -35,7 +40,7 @@ from policy.view import Views
 
 log = structlog.get_logger(__name__)
 
-SERVICES: Final = ("", AUTHORIZATION, RATE_LIMIT)
+SERVICES: Final = ("", AUTHORIZATION, RATE_LIMIT, RESPONSE_CACHE)
 OPTIONS: Final = (
     # Two processes on one port would split the requests between them silently; the second one must fail instead.
     ("grpc.so_reuseport", 0),
@@ -53,7 +58,8 @@ DRAIN: Final = 5.0
 class DecisionsConfig:
     """`address`, `metrics_address`: "host:port", port 0 for any free one.
 
-    `peppers`: by version (at least 16 bytes each). Without `valkey_url` limits are counted in this process alone.
+    `peppers`: by version (at least 16 bytes each). Without `valkey_url` limits are counted and
+    responses kept in this process alone.
     `secrets_dir`: the secret store, for users and their passwords; without it nobody comes in by one.
     `insecure_plaintext` allows an address beyond loopback without TLS: whoever reaches it may ask for decisions, and
     whoever sits between sees API keys.
@@ -83,6 +89,7 @@ class Decisions:
         self._last_used = LastUsed(table.touch)
         self._users = Users(config.secrets_dir)
         self._store: Store = ValkeyStore(config.valkey_url) if config.valkey_url else MemoryStore()
+        self._library = Library(_cache(config.valkey_url))
         self._health: Any = health.aio.HealthServicer()
         self._serving = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,6 +120,7 @@ class Decisions:
         await self._keys.close()
         self._users.close()
         await self._store.close()
+        await self._library.close()
         await engines.close(self._engine)
         if self._scrapes is not None:
             server, thread = self._scrapes
@@ -131,7 +139,8 @@ class Decisions:
             self.views, self._keys, self._last_used, self._config.peppers, self.metrics, self._users
         )
         limits = RateLimit(self.views, self._store, self.metrics)
-        server.add_generic_rpc_handlers((authorization.handler(), limits.handler()))
+        cache = ResponseCache(self._library, self.metrics)
+        server.add_generic_rpc_handlers((authorization.handler(), limits.handler(), cache.handler()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 
@@ -196,6 +205,10 @@ def serve(config: DecisionsConfig) -> None:
         asyncio.run(run(config))
     else:
         uvloop.run(run(config))
+
+
+def _cache(valkey_url: str | None) -> cache_stores.Store:
+    return ValkeyCache(valkey_url) if valkey_url else cache_stores.MemoryStore()
 
 
 def _bind(server: Any, address: str) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 from gateway.checks import (
     advice,
     authn,
+    caching,
     delegations,
     durations,
     floors,
@@ -47,6 +48,7 @@ CHECKS: Final[tuple[Callable[[Scope], Iterator[Problem]], ...]] = (
     headers.problems,
     quotas.problems,
     traffic.problems,
+    caching.problems,
     overrides.problems,
     rollouts.problems,
 )

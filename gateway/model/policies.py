@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.model.base import Model, OneOf, PathMatch
-from gateway.model.traffic import BandwidthLimit, Compression, Csrf, FaultInjection, RequestBuffer
+from gateway.model.traffic import BandwidthLimit, Cache, Compression, Csrf, FaultInjection, RequestBuffer
 from gateway.scalars import Duration, HeaderName, HeaderValue, Method, Name
 
 
@@ -132,6 +132,7 @@ class Policies(Model):
     request_buffer: Literal["none"] | RequestBuffer | None = None
     bandwidth_limit: Literal["none"] | BandwidthLimit | None = None
     grpc_web: bool | None = None
+    cache: Literal["none"] | Cache | None = None
 
 
 class Defaults(Policies):

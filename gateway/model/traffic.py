@@ -1,11 +1,11 @@
-"""What may happen to a route's traffic besides being sent on: checks, faults, limits of size and speed, compression."""
+"""What may happen to a route's traffic besides being sent on: checks, faults, limits, compression, a cache."""
 
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.model.base import Model
-from gateway.scalars import ByteRate, Duration, Percent, Size
+from gateway.scalars import ByteRate, Duration, HeaderName, Percent, Size
 
 OriginHost = Annotated[
     str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$", max_length=260)
@@ -41,6 +41,20 @@ class Compression(Model):
     types: tuple[Literal["br", "gzip", "zstd"], ...] = Field(min_length=1)
     min_content_length: Size = 1024
     content_types: tuple[MediaType, ...] = Field(default=COMPRESSIBLE, min_length=1)
+
+
+class CacheVary(Model):
+    """What answers differ by, besides the route, the host, the path, the query and what their `Vary` names."""
+
+    headers: tuple[HeaderName, ...] = Field(min_length=1)
+
+
+class Cache(Model):
+    """Answers to GET are kept for `ttl` at most, if they allow it and are not longer than `max_size`."""
+
+    ttl: Duration
+    vary_by: CacheVary | None = None
+    max_size: Size = 262_144
 
 
 class FaultDelay(Model):

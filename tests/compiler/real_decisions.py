@@ -1,4 +1,7 @@
-"""The real decision service on a real gRPC server, with keys in a dictionary and counters in memory: no database."""
+"""The real decision service on a real gRPC server, with keys in a dictionary and counters in memory: no database.
+
+Its response cache is in memory too, or in a Valkey that is there.
+"""
 
 import asyncio
 from concurrent.futures import Future
@@ -16,6 +19,10 @@ from policy.authz.identity import KeyRecord
 from policy.authz.lastused import LastUsed
 from policy.authz.service import Authorization
 from policy.authz.users import Users
+from policy.cache import store as cache_stores
+from policy.cache.library import Library
+from policy.cache.processor import ResponseCache
+from policy.cache.valkey import ValkeyStore as ValkeyCache
 from policy.metrics import Metrics
 from policy.ratelimit.memory import MemoryStore
 from policy.ratelimit.service import RateLimit
@@ -42,9 +49,10 @@ class Keys:
 class RealDecisions:
     """Serves on `port` from construction on, in a thread with a loop of its own. `view` says by which gateway."""
 
-    def __init__(self, secrets: Path) -> None:
+    def __init__(self, secrets: Path, valkey_url: str | None = None) -> None:
         self.keys, self.views = Keys(), Views()
         self._secrets = secrets
+        self._valkey_url = valkey_url
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -60,13 +68,20 @@ class RealDecisions:
         authorization = Authorization(self.views, table, LastUsed(_nowhere), {1: PEPPER}, metrics, self._users)
         limits = RateLimit(self.views, MemoryStore(), metrics)
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        self._server.add_generic_rpc_handlers((authorization.handler(), limits.handler()))
+        self._library = Library(ValkeyCache(self._valkey_url) if self._valkey_url else cache_stores.MemoryStore())
+        cache = ResponseCache(self._library, metrics)
+        self._server.add_generic_rpc_handlers((authorization.handler(), limits.handler(), cache.handler()))
         port: int = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         return port
 
+    def hang_up(self) -> None:
+        """Nobody is answered any more."""
+        self._run(self._server.stop(0))
+
     async def _stop(self) -> None:
         await self._server.stop(0)
+        await self._library.close()
         self._users.close()
 
     def _run(self, work: Any) -> Any:

@@ -40,10 +40,11 @@ def test_the_chain_is_in_this_order() -> None:
         "envoy.filters.http.ratelimit",
         "envoy.filters.http.fault",
         "envoy.filters.http.stateful_session",
-        "envoy.filters.http.buffer",
-        "tollhouse/bandwidth_request",
         "tollhouse/bandwidth_response",
         "tollhouse/compression",
+        "tollhouse/response_cache",
+        "envoy.filters.http.buffer",
+        "tollhouse/bandwidth_request",
         "envoy.filters.http.router",
     ]
     assert all(stage.reason for stage in chain.STAGES)

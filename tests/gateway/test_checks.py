@@ -300,8 +300,8 @@ def test_planned_words_belong_to_models_and_are_no_fields_yet() -> None:
 
     names = everything((), 8)
     assert set(PLANNED) - names == set()
-    assert planned(("defaults",), "cache")
-    assert not any(word in fields_at(("defaults",)) for word in PLANNED["Defaults"])
+    assert planned(("jwt_providers", "a", "jwks", "hs256"), "env")
+    assert not any(word in fields_at(("jwt_providers", "a", "jwks", "hs256")) for word in PLANNED["SecretRef"])
 
 
 def test_the_word_that_was_meant() -> None:

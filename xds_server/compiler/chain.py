@@ -26,6 +26,7 @@ from xds_server.compiler.filters import (
     oauth2,
     ratelimit,
     rbac,
+    response_cache,
     router,
     session_cookies,
     session_persistence,
@@ -53,10 +54,11 @@ STAGES: Final[tuple[Stage, ...]] = (
     ratelimit.STAGE,
     fault.STAGE,
     session_persistence.STAGE,
-    buffer.STAGE,
-    bandwidth_limit.REQUEST,
     bandwidth_limit.RESPONSE,
     compression.STAGE,
+    response_cache.STAGE,
+    buffer.STAGE,
+    bandwidth_limit.REQUEST,
     router.STAGE,
 )
 
