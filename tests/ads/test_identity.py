@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import importlib
-import os
 import pkgutil
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +24,7 @@ from structlog.testing import capture_logs
 from tests.ads.dialogue import cluster
 from tests.ads.simulated import Client, Kind
 from tests.support.authority import NOW, Authority
+from tests.support.results import record, size
 from xds_server.ads.hub import Hub
 from xds_server.ads.identity import Access, Peer, Unnamed, caller, identify
 from xds_server.ads.server import ADS, METHODS, AdsOptions, AdsServer, start
@@ -351,7 +351,7 @@ async def test_files_that_do_not_fit_are_refused_at_the_start(hub: Hub, tmp_path
 
 
 # ------------------------------------------------------------------------------------------------------------ rotation
-ROTATIONS = int(os.environ.get("TOLLHOUSE_ROTATIONS", "10"))
+ROTATIONS = size("ROTATIONS", 10)
 HANDSHAKES = 100 * ROTATIONS
 CLIENTS = 8
 
@@ -382,6 +382,11 @@ class Load:
             self.done += 1
 
 
+def told(case: str, load: Load, rotations: int) -> None:
+    failed = len(load.failed)
+    record("R32", case=case, value=failed, passed=not failed, unit="failed", handshakes=load.done, rotations=rotations)
+
+
 async def test_r32_rotated_certificates_lose_no_handshake(hub: Hub, tmp_path: Path) -> None:
     async with serving(hub, files(tmp_path)) as server:
         load = Load(server.port, OURS.issue(ID))
@@ -393,6 +398,7 @@ async def test_r32_rotated_certificates_lose_no_handshake(hub: Hub, tmp_path: Pa
             files(tmp_path)
             seen.add((await handshake(server.port, context))[1])
         await running
+    told("server certificates", load, ROTATIONS)
     assert load.failed == []
     assert load.done >= HANDSHAKES
     assert len(seen) == ROTATIONS + 1
@@ -418,4 +424,5 @@ async def test_r32_authorities_that_overlap_lose_no_handshake(hub: Hub, tmp_path
         await running
         path = f"/{ADS}/DeltaAggregatedResources"
         assert await verdicts(server.port, presenting(before, new.pem), {path: b""}) == {path: "UNAVAILABLE"}
+    told("authorities that overlap", load, 3)
     assert load.failed == []

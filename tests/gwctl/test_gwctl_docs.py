@@ -41,9 +41,9 @@ def test_every_command(tree: dict[str, Any]) -> None:
             assert re.search(rf"\b{below['name']}\b", TEXT), f"{command['name']} {below['name']}"
 
 
-def test_every_option_of_up_and_apply(tree: dict[str, Any]) -> None:
+def test_every_option_of_up_apply_and_bootstrap(tree: dict[str, Any]) -> None:
     for command in tree["commands"]:
-        if command["name"] in ("up", "apply"):
+        if command["name"] in ("up", "apply", "bootstrap"):
             for option in command["options"]:
                 assert any(name in TEXT for name in option["names"]), f"{command['name']} {option['names']}"
 
