@@ -14,6 +14,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from xds_server.ads import csds
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.hub import Hub
 from xds_server.ads.identity import Access, Gate, caller
@@ -74,6 +75,7 @@ METHODS: Final[Mapping[str, Access]] = MappingProxyType(
             for prefix in VARIANTS
             if ONE_VARIANT.get(implied, prefix) == prefix
         },
+        **dict.fromkeys(csds.PATHS, Access.READER),
         **dict.fromkeys(HEALTH, Access.OPEN),
     }
 )
@@ -170,6 +172,7 @@ async def start(
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_generic_rpc_handlers(tuple(_handlers(hub, options, metrics, closing)))
+    server.add_generic_rpc_handlers((csds.handler(hub),))
     port = _bind(server, address, tls and tls.credentials(metrics.expires.labels("server").set))
     await _report(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
