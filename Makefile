@@ -24,7 +24,8 @@ soak: install ## the campaigns against the xDS server and the control plane at t
 	TOLLHOUSE_MODE=soak TOLLHOUSE_CLIENTS=1000 TOLLHOUSE_KILLS=20 TOLLHOUSE_LOSSLESS=500 TOLLHOUSE_STORM=1000 \
 		TOLLHOUSE_STALLED=100 TOLLHOUSE_UPDATES=1000 TOLLHOUSE_CHANGES=300 TOLLHOUSE_REPLACEMENTS=20 \
 		TOLLHOUSE_REPLACING_REQUESTS=20000 TOLLHOUSE_NACKS=20 TOLLHOUSE_OUTAGES=50 TOLLHOUSE_STATES=1000 \
-		TOLLHOUSE_RESTARTING_REQUESTS=20000 $(BIN)/pytest -n 1 -q tests/delivery tests/overload $(ARGS)
+		TOLLHOUSE_RESTARTING_REQUESTS=20000 TOLLHOUSE_ROTATIONS=50 \
+		$(BIN)/pytest -n 1 -q tests/delivery tests/overload tests/ads/test_identity.py $(ARGS)
 	$(BIN)/python -m tests.support.results
 
 check: install stubs lint types contracts ## linters, types and import contracts
