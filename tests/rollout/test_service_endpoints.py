@@ -244,7 +244,8 @@ def test_states_are_envoys_and_priorities_close_up() -> None:
 
 def test_an_unsafe_endpoint_is_left_out_alone() -> None:
     good = ServiceEndpoint(address="10.0.0.1", port=80)
-    for bad in (ServiceEndpoint(address="169.254.169.254", port=80), ServiceEndpoint(address="127.0.0.1", port=9001)):
+    for address, port in (("169.254.169.254", 80), ("127.0.0.1", 9001), ("ledger.internal", 80)):
+        bad = ServiceEndpoint(address=address, port=port)
         found = assigned(bad, good, forbidden=(("127.0.0.1", 9001),))
         (kept,) = sent(found).endpoints[0].lb_endpoints
         assert kept.endpoint.address.socket_address.address == "10.0.0.1"

@@ -13,7 +13,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from gateway.model import EdsUpstream, Gateway, ServiceEndpoint
 from gateway.problems import Problem
 from xds_server.compiler import unsafe_upstreams
-from xds_server.compiler.endpoints import assignment
+from xds_server.compiler.endpoints import assignment, is_address
 from xds_server.compiler.settings import Settings
 from xds_server.resources import ENDPOINTS, Resource, Snapshot, TypeSnapshot
 
@@ -65,9 +65,14 @@ class Assigner:
         made = self._made.get(cluster)
         if made is not None and made.endpoints == endpoints:
             return made
-        faults = [unsafe_upstreams.fault(self.settings, one.address, one.port) for one in endpoints]
+        faults = [self._fault(one) for one in endpoints]
         safe = (one for one, fault in zip(endpoints, faults, strict=True) if fault is None)
         return Made(endpoints, Resource.of(of_service(cluster, safe)), tuple(filter(None, faults)))
+
+    def _fault(self, endpoint: ServiceEndpoint) -> str | None:
+        if not is_address(endpoint.address):  # Envoy would refuse the whole assignment
+            return f"'{endpoint.address}' is not an IP address"
+        return unsafe_upstreams.fault(self.settings, endpoint.address, endpoint.port)
 
     def _problems(self, services: Mapping[str, str]) -> Iterator[Problem]:
         for name, service in services.items():
