@@ -291,7 +291,11 @@ class DeltaTalk(Talk):
     def _alone() -> Line:
         return Alone(DeltaStream("d-"))
 
-    def ask(
+    def ask(self, type_url: str, *subscribe: str, **more: Any) -> list[Send]:
+        self.say(self.request(type_url, *subscribe, **more))
+        return self.drain()
+
+    def request(
         self,
         type_url: str,
         *subscribe: str,
@@ -299,8 +303,8 @@ class DeltaTalk(Talk):
         versions: Mapping[str, str] | None = None,
         nonce: str = "",
         error: str = "",
-    ) -> list[Send]:
-        request = DeltaDiscoveryRequest(
+    ) -> DeltaDiscoveryRequest:
+        return DeltaDiscoveryRequest(
             node=self._node(),
             type_url=type_url,
             resource_names_subscribe=subscribe,
@@ -309,8 +313,6 @@ class DeltaTalk(Talk):
             response_nonce=nonce,
             error_detail=Status(message=error) if error else None,
         )
-        self.say(request)
-        return self.drain()
 
     def start(self, type_url: str, *wanted: str, **more: Any) -> list[Send]:
         return self.ask(type_url, *wanted, **more)

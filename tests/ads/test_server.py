@@ -431,3 +431,18 @@ async def test_s52_a_talkative_client_does_not_put_off_its_routes(hub: Hub, kind
         chattering.cancel()
         await asyncio.gather(chattering, return_exceptions=True)
     assert response.type_url == ROUTES
+
+
+@kinds
+async def test_s57_a_stream_that_ends_in_the_middle_of_a_response_ends_for_the_client_too(hub: Hub, kind: Kind) -> None:
+    """A status cannot overtake a message: without waiting for it nobody would ever tell the client."""
+    value = AnyMessage(value=bytes(4_000_000))
+    hub.publish(Snapshot.of(1, [TypedExtensionConfig(name=f"e{i}", typed_config=value) for i in range(3)]))
+    async with serving(hub) as server, connected(server.port) as channel:
+        for _ in range(10):
+            c = Client(channel, kind)
+            await c.say(EXTENSION)
+            await c.call.done_writing()
+            life = asyncio.create_task(c.live())
+            assert (await c.end())[0] is grpc.StatusCode.OK
+            await asyncio.gather(life, return_exceptions=True)

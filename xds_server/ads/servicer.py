@@ -31,6 +31,9 @@ from xds_server.resources import CLUSTER, LISTENER, PREFIX, Snapshot
 
 log = structlog.get_logger(__name__)
 
+FLUSH: Final = 5.0
+"""Seconds that a stream which has to end waits for the response that it is writing."""
+
 SHOWN: Final = 20
 """How many resource names a log line carries."""
 
@@ -193,14 +196,28 @@ class Call:
             self._written[send.nonce] = (time.monotonic(), choice)
             self._hub.board.sent(self._stream, send)
             self._metrics.pushes.labels(send.type_url).inc()
-        try:
-            async with asyncio.timeout(self._pace.write):
-                await self._context.write(self._encoder(send))
-        except TimeoutError:
-            raise Ended(Reject("DEADLINE_EXCEEDED", "the client does not read its responses")) from None
+        await self._write_whole(self._encoder(send))
         self._log.debug(
             "xds sent", type=_short(send.type_url), version=send.version, nonce=send.nonce, count=len(send.names)
         )
+
+    async def _write_whole(self, data: bytes) -> None:
+        """A write that has begun runs to its end, also if the stream is ended meanwhile.
+
+        Only then can its status be sent: gRPC does one thing of a kind at a time. The client would wait for ever.
+        """
+        writing = asyncio.ensure_future(self._context.write(data))
+        try:
+            done, _ = await asyncio.wait([writing], timeout=self._pace.write)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing], timeout=FLUSH)
+            raise
+        finally:
+            if not writing.cancel() and not writing.cancelled():
+                writing.exception()  # looked at, so that nobody else complains
+        if not done:
+            raise Ended(Reject("DEADLINE_EXCEEDED", "the client does not read its responses"))
+        writing.result()
 
     def _receive(self, data: bytes) -> None:
         for event in self._events(data):

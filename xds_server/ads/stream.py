@@ -45,10 +45,11 @@ BREATH: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one stream may ask for. `names` counts per type and request."""
+    """What one stream may ask for. `names` counts per type and request, `identity` characters of its node's names."""
 
     names: int = 50_000
     types: int = 64
+    identity: int = 1024
 
 
 class Message(Protocol):
@@ -178,6 +179,9 @@ class AdsStream(ABC, Generic[Sub, Request]):
         if self.node is None:
             if not node.id:
                 return Reject("INVALID_ARGUMENT", "the first request of a stream must carry node.id")
+            most = self._limits.identity  # the board keeps both for a while after the stream
+            if max(len(node.id), len(node.cluster)) > most:
+                return Reject("INVALID_ARGUMENT", f"node.id and node.cluster may have {most} characters")
             self.node = node
         elif node.id and node.id != self.node.id:
             return Reject("INVALID_ARGUMENT", "node.id changed within a stream")

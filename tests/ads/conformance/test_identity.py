@@ -33,6 +33,14 @@ def test_s01_the_node_may_be_omitted_later(talk: Talks) -> None:
 
 
 @both
+@pytest.mark.parametrize("field", ["id", "cluster"])
+def test_a_node_with_an_endless_name_is_refused(talk: Talks, field: str) -> None:
+    t = talk(routes("r"))
+    t.say(t.request_type(node=Node(**{"id": NODE, field: "x" * 1025}), type_url=ROUTES))
+    assert t.end() == Reject("INVALID_ARGUMENT", "node.id and node.cluster may have 1024 characters")
+
+
+@both
 def test_s01_a_changed_node_id_ends_the_stream(talk: Talks) -> None:
     t = talk(routes("r"))
     t.say(t.request_type(node=me, type_url=ROUTES))
