@@ -37,6 +37,9 @@ FLUSH: Final = 5.0
 SHOWN: Final = 20
 """How many resource names a log line carries."""
 
+AGENT: Final = "tollhouse-agent"
+"""The `user_agent_name` of a node's agent. It is given what its node is given; what it takes is no word of Envoy's."""
+
 DOUBT: Final = 1.0  # seconds between two looks at whether another replica may know better
 
 
@@ -44,14 +47,16 @@ DOUBT: Final = 1.0  # seconds between two looks at whether another replica may k
 class Pace:
     """Times in seconds, sizes in bytes. `burst` requests come at once, then `rate` a second; faster readers wait.
 
-    `clusters` bounds how long listeners and routes wait for a node's ACK of its clusters; `write` how long a client may
-    leave a response unread. `streams` may begin at once, then `streams_rate` a second; more wait their turn, so that
-    a fleet that comes back all at once leaves time for the nodes that are there (R25).
+    `first` is how long a client may keep silent at its beginning. `clusters` bounds how long listeners and routes wait
+    for a node's ACK of its clusters; `write` how long a client may leave a response unread. `streams` may begin at once,
+    then `streams_rate` a second; more wait their turn, so that a fleet that comes back all at once leaves time for the
+    nodes that are there (R25).
     """
 
     rate: float = 200.0
     burst: float = 1000.0
     request_bytes: int = 4 * 1024 * 1024
+    first: float = 3.0
     clusters: float = 2.0
     write: float = 60.0
     streams: float = 100.0
@@ -128,7 +133,7 @@ class Call:
 
     async def _read(self, requests: AsyncIterator[bytes], wake: asyncio.Event) -> None:
         tokens = Tokens(self._pace.rate, self._pace.burst)
-        async for data in requests:
+        async for data in spoken(requests, self._pace.first):
             self._receive(data)
             wake.set()
             wait = tokens.take()
@@ -188,7 +193,8 @@ class Call:
     def _settle(self, choice: Choice, view: Snapshot) -> None:
         in_sync = self._machine.in_sync(view)
         self._hub.board.settled(self._stream, view, in_sync, newest=choice.newest)
-        if in_sync.keys() >= {CLUSTER, LISTENER} and all(in_sync.values()):
+        envoy = self._machine.node is not None and self._machine.node.user_agent_name != AGENT
+        if envoy and in_sync.keys() >= {CLUSTER, LISTENER} and all(in_sync.values()):
             self._hub.views.taken(self._hub.board.row(self._stream).id, choice)
 
     async def _send(self, send: Send, choice: Choice) -> None:
@@ -276,6 +282,22 @@ class Call:
             self._hub.views.refused(board.row(self._stream).id, choice, event.type_url)
             self._log.warning("xds nack", **said, message=event.message, names=event.names[:SHOWN])
         self._hub.tell(board.row(self._stream), event)
+
+
+async def spoken(requests: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """The requests; none, if the first does not come within so many seconds.
+
+    An Envoy on its second source opens a stream here and says nothing on it, and goes on with that one when it has lost
+    the other (1.40, measured): it would stay without a control plane for ever.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            first = await anext(requests)
+    except (TimeoutError, StopAsyncIteration):
+        return
+    yield first
+    async for data in requests:
+        yield data
 
 
 async def first_of(*coroutines: Coroutine[Any, Any, None]) -> None:

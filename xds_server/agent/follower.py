@@ -17,6 +17,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from google.protobuf.message import DecodeError
 
 from xds_server.ads.server import ADS
+from xds_server.ads.servicer import AGENT
 from xds_server.ads.substream import WILDCARD
 from xds_server.kept import resource_of
 from xds_server.resources import PUSH_ORDER, Resource, Snapshot, TypeSnapshot
@@ -42,7 +43,9 @@ class Follower:
     def __init__(
         self, node: Node, addresses: Sequence[str], channel: Channel, take: Take, last: Snapshot | None = None
     ) -> None:
-        self._node, self._addresses, self._channel, self._take = node, addresses, channel, take
+        self._node = Node(user_agent_name=AGENT)
+        self._node.MergeFrom(node)
+        self._addresses, self._channel, self._take = addresses, channel, take
         self._held: dict[str, dict[str, Resource]] = {url: {} for url in PUSH_ORDER}
         self._missing = set(PUSH_ORDER)  # types that nothing is known of yet: without them a view is not whole
         self._news = asyncio.Event()
