@@ -34,4 +34,4 @@ def test_unit(path: Path) -> None:
 
 
 def test_there_are_units() -> None:
-    assert len(UNITS) == 2
+    assert len(UNITS) == 3

@@ -48,9 +48,9 @@ class Pace:
     """Times in seconds, sizes in bytes. `burst` requests come at once, then `rate` a second; faster readers wait.
 
     `first` is how long a client may keep silent at its beginning. `clusters` bounds how long listeners and routes wait
-    for a node's ACK of its clusters; `write` how long a client may leave a response unread. `streams` may begin at once,
-    then `streams_rate` a second; more wait their turn, so that a fleet that comes back all at once leaves time for the
-    nodes that are there (R25).
+    for a node's ACK of its clusters; `write` how long a client may leave a response unread. `streams` may begin at
+    once, then `streams_rate` a second; more wait their turn, so that a fleet that comes back all at once leaves time
+    for the nodes that are there (R25).
     """
 
     rate: float = 200.0
