@@ -38,6 +38,7 @@ FILES = {
     "TypedExtensionConfig": "extensions.yaml",
     "Secret": "secrets.yaml",
     "Runtime": "runtime.yaml",
+    "RateLimitConfig": "ratelimit.yaml",
 }
 SITE = Certificate((TLS / "site.pem").read_bytes(), (TLS / "site.key").read_bytes())
 SECRETS: Mapping[str, Secret] = {

@@ -1,6 +1,6 @@
 """One compilation: the whole document to Envoy's resources, each object by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain as chain_of
 
@@ -10,7 +10,18 @@ from google.protobuf.message import Message
 
 from gateway.model import Gateway
 from gateway.problems import Problem
-from xds_server.compiler import chain, clusters, downstream_tls, listeners, oidc, raw, reach, tls, unsafe_upstreams
+from xds_server.compiler import (
+    chain,
+    clusters,
+    downstream_tls,
+    listeners,
+    oidc,
+    ratelimit_config,
+    raw,
+    reach,
+    tls,
+    unsafe_upstreams,
+)
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import jwt_authn
@@ -18,10 +29,9 @@ from xds_server.compiler.findings import Findings
 from xds_server.compiler.memo import Base, Memo
 from xds_server.compiler.settings import Secret, Settings
 from xds_server.compiler.tables.building import route_tables
-from xds_server.compiler.tables.placing import parts_of
+from xds_server.compiler.tables.placing import Part, parts_of
 from xds_server.resources import Share
 
-from xds_server.resources import Share
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
@@ -69,6 +79,7 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     for name in gateway.listeners:
         messages += listening(context, findings, name)
     messages += route_tables(context, findings, parts, memo)
+    messages += rate_limits(gateway, parts)
     shares = reach.shares(gateway, parts, memo)
     memo.end()
     return Compiled(tuple(messages), tuple(findings.problems), shares)
@@ -124,6 +135,14 @@ def listening(context: Context, findings: Findings, name: str) -> tuple[Listener
         findings.add(("listeners", name), error)
         return ()
     return found
+
+
+def rate_limits(gateway: Gateway, parts: tuple[Part, ...]) -> Iterator[Message]:
+    """For a rate limit service other than ours; ours reads the document itself."""
+    routes = (route for part in parts for route in part.routes.values())
+    config = ratelimit_config.export(gateway, routes).config
+    if config is not None:
+        yield config
 
 
 def runtime(context: Context, findings: Findings) -> tuple[Runtime, ...]:
