@@ -2,9 +2,15 @@
 
 import argparse
 
-from tests.bench import apply, bench_routes, compile, throughput  # noqa: A004 - the bench's name is what it measures
+from tests.bench import apply, bench_routes, bench_xds, compile, throughput  # noqa: A004 - the bench's name is what it measures
 
-BENCHES = {"compile": compile.run, "routes": bench_routes.run, "apply": apply.run, "throughput": throughput.run}
+BENCHES = {
+    "compile": compile.run,
+    "routes": bench_routes.run,
+    "xds": bench_xds.run,
+    "apply": apply.run,
+    "throughput": throughput.run,
+}
 
 
 def main() -> None:

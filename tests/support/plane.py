@@ -27,6 +27,9 @@ from xds_server.resources import Serialised, Snapshot
 LOOK = 0.005
 """Seconds between two looks at how late the loop is."""
 
+FOR_EVER = 10**9
+"""The version of what does not change: nobody waits for a newer one."""
+
 
 @dataclass
 class Content:
@@ -49,7 +52,7 @@ class Content:
 
     def _messages(self, revision: int) -> Iterator[Message]:
         version = f"version={revision}"
-        yield Cluster(name="cluster-0000", alt_stat_name="version=0" if self.still else version)
+        yield Cluster(name="cluster-0000", alt_stat_name=f"version={FOR_EVER}" if self.still else version)
         yield from self._fixed
         table = RouteConfiguration(name="version")
         host = table.virtual_hosts.add(name=version, domains=["*"])
