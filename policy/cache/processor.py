@@ -85,20 +85,18 @@ class ResponseCache:
         if found is not None:
             yield answer.hit(request, found)
             return
+        waits = (looks_up and request.method == "GET") or rules.may_change(request)
+        has_room = self._open < MOST_OPEN
+        if rules.may_change(request) and not has_room:
+            await self._library.drop(terms, request)  # nobody will see whether it was done
         yield answer.GO_ON
-        if self._waits(request, looks_up=looks_up):
+        if waits and has_room:
             self._open += 1
             try:
                 async for said in self._listen(terms, request, messages):
                     yield said
             finally:
                 self._open -= 1
-
-    def _waits(self, request: Request, *, looks_up: bool) -> bool:
-        """Whether the answer matters: it may be kept, or it says that what is kept is wrong now."""
-        if request.method in {"GET", "HEAD"}:
-            return looks_up and request.method == "GET" and self._open < MOST_OPEN
-        return request.method not in {"OPTIONS", "TRACE", "CONNECT"} and self._open < MOST_OPEN
 
     async def _listen(self, terms: Terms, request: Request, messages: Messages) -> AsyncIterator[Answer]:
         message = await anext(messages, None)

@@ -19,6 +19,7 @@ KEPT: Final = frozenset({200, 203, 204, 301, 308})
 after its cause is gone, and Envoy would write its own body over it (`xds_server/compiler/replies.py`).
 """
 CREDENTIALS: Final = ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-forwarded-client-cert")
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 PASSED_BY: Final = ("range", "if-range", "if-match", "if-unmodified-since", "upgrade")
 """Headers of requests that want something else than a whole answer."""
 DROPPED: Final = frozenset(
@@ -60,7 +61,11 @@ def has_credentials(request: Request) -> bool:
 
 def invalidates(request: Request, response: Response) -> bool:
     """Whether what is kept for this target may be wrong now (section 4.4): a change, and it was not refused."""
-    return request.method not in {"GET", "HEAD", "OPTIONS", "TRACE"} and 200 <= response.status < 400
+    return may_change(request) and 200 <= response.status < 400
+
+
+def may_change(request: Request) -> bool:
+    return request.method not in SAFE
 
 
 # ------------------------------------------------------------------------------------------------------------ responses

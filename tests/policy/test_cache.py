@@ -277,8 +277,8 @@ def headers(*lines: tuple[str, str], end: bool = True) -> wire.HttpHeaders:
     return wire.HttpHeaders(headers=HeaderMap(headers=values), end_of_stream=end)
 
 
-def of_request(path: str) -> wire.ProcessingRequest:
-    found = ((":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", path))
+def of_request(path: str, method: str = "GET") -> wire.ProcessingRequest:
+    found = ((":method", method), (":scheme", "https"), (":authority", "a"), (":path", path))
     return wire.ProcessingRequest(request_headers=headers(*found))
 
 
@@ -321,6 +321,10 @@ async def test_what_is_not_whole_or_too_long_is_not_kept(broken) -> None:
 
 async def test_slow_upstreams_do_not_fill_the_service(monkeypatch) -> None:
     """A stream that would have to wait for its upstream ends at once when too many do."""
-    monkeypatch.setattr(processor, "MOST_OPEN", 0)
     service = ResponseCache(Library(MemoryStore()), Metrics(CollectorRegistry()))
-    assert await talk(service, of_request("/a"), of_response(), of_body(b"a", end=True)) == ["request_headers"]
+    await talk(service, of_request("/a"), of_response(), of_body(b"a", end=True))
+    monkeypatch.setattr(processor, "MOST_OPEN", 0)
+    assert await talk(service, of_request("/b"), of_response(), of_body(b"b", end=True)) == ["request_headers"]
+    assert await talk(service, of_request("/a")) == ["immediate_response"]
+    assert await talk(service, of_request("/a", "PUT"), of_response()) == ["request_headers"]
+    assert await talk(service, of_request("/a")) == ["request_headers"], "what may have changed is forgotten"
