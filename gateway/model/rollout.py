@@ -7,7 +7,6 @@ from pydantic import Field, StringConstraints, model_validator
 from gateway.model.base import Model, written_in
 from gateway.scalars import Duration, Name, Percent
 
-
 NodeText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 NodeTexts = Annotated[tuple[NodeText, ...], Field(min_length=1)]
 
@@ -35,7 +34,7 @@ class NodeSelector(Model):
 class WaveNodes(NodeSelector):
     """Which nodes a wave takes: those that the words fit, or a share of all.
 
-    `percent`: that share of all nodes.
+    `percent`: that share of all nodes, which no node can tell by itself.
     """
 
     percent: Percent | None = None

@@ -14,7 +14,7 @@ from envoy.config.core.v3.base_pb2 import Node as NodeMessage
 from gateway.nodes import Node
 from xds_server.ads.board import GONE_FOR
 from xds_server.ads.groups import node_of, view_of
-from xds_server.ads.versions import too_old, version_of
+from xds_server.ads.versions import Version, too_old, version_of
 from xds_server.resources import ENDPOINTS, SECRET, Resource, Snapshot, TypeSnapshot
 
 DATA: Final = frozenset({ENDPOINTS, SECRET})
@@ -67,10 +67,11 @@ class Views:
         self._tried: dict[str, dict[str, bool]] = {}
         """By version of a view of the published snapshot: the nodes that were given it, and whether each refused it."""
         self._fresh: dict[tuple[str, str], Snapshot] = {}
+        self._judged: dict[tuple[Version | None, str], str] = {}
 
     def publish(self, snapshot: Snapshot) -> None:
         self.published = snapshot
-        self._tried, self._fresh = {}, {}
+        self._tried, self._fresh, self._judged = {}, {}, {}
         oldest = self._clock() - GONE_FOR
         self._records = {name: one for name, one in self._records.items() if one.left is None or one.left >= oldest}
 
@@ -96,12 +97,12 @@ class Views:
             return NOTHING
         record = self._records.get(message.id) or Record(node_of(message))
         newest, version = view_of(self.published, record.node), version_of(message)
-        reason = too_old(version, newest)
+        reason = self._too_old(version, newest)
         if not reason and self._may_try(record, newest):
             return Choice(newest, self.published)
         for source in self._good(record):
             view = view_of(source, record.node)
-            if not record.refuses(view) and not too_old(version, view):
+            if not record.refuses(view) and not self._too_old(version, view):
                 return Choice(self._with_data(view, newest), source, newest=False, reason=reason)
         return Choice(None, reason=reason, newest=False) if reason else Choice(newest, self.published)
 
@@ -123,6 +124,13 @@ class Views:
         self._tried.setdefault(choice.view.version, {})[node_id] = True
         if record.good is not None and record.refuses(view_of(record.good, record.node)):
             record.good = record.before  # it only seemed to have all of it: this was still to come
+
+    def _too_old(self, version: Version | None, view: Snapshot) -> str:
+        """Asked again for every response to every node, and the answer may take a look at all resources."""
+        key = (version, view.version)
+        if key not in self._judged:
+            self._judged[key] = too_old(version, view)
+        return self._judged[key]
 
     def _may_try(self, record: Record, newest: Snapshot) -> bool:
         tried = self._tried.setdefault(newest.version, {})
