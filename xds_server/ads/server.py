@@ -14,7 +14,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from xds_server.ads import csds
+from xds_server.ads import convergence, csds
 from xds_server.ads.delta import DeltaStream
 from xds_server.ads.hub import Hub
 from xds_server.ads.identity import Access, Gate, caller
@@ -177,7 +177,7 @@ async def start(
     await _report(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
     log.info("xds server started", address=address, port=port, tls=tls is not None)
-    return AdsServer(server, checks, port, closing, asyncio.create_task(_serving(hub, checks)))
+    return AdsServer(server, checks, port, closing, asyncio.create_task(_serving(hub, checks, metrics)))
 
 
 def _bind(server: Any, address: str, credentials: Any) -> int:
@@ -212,9 +212,10 @@ def _loopback(address: str) -> bool:
         return host == "localhost"
 
 
-async def _serving(hub: Hub, checks: Any) -> None:
+async def _serving(hub: Hub, checks: Any, metrics: AdsMetrics) -> None:
     await hub.published()
     await _report(checks, health_pb2.HealthCheckResponse.SERVING)
+    await convergence.measure(hub, metrics.convergence_seconds)
 
 
 async def _report(checks: Any, state: Any) -> None:
