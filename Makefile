@@ -16,9 +16,11 @@ up: install ## run a whole gateway on this machine: PostgreSQL, Valkey, control 
 test: check ## everything CI runs: linters, types, contracts, and the whole test suite on real servers
 	$(BIN)/pytest -n 2 --dist loadfile -q $(TESTS) $(ARGS)
 
-fuzz: install ## long campaigns of what `make test` does briefly: broken documents, and requests against a real Envoy
+fuzz: install ## long campaigns of what `make test` does briefly: broken documents and messages, requests against a real Envoy
 	TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
-		$(BIN)/pytest -n 2 --dist worksteal -q tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py $(ARGS)
+		TOLLHOUSE_MESSAGES=$${TOLLHOUSE_MESSAGES:-50000} $(BIN)/pytest -n 2 --dist worksteal -q \
+		tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py \
+		tests/ads/test_fuzz.py tests/policy/test_fuzz.py $(ARGS)
 
 soak: install ## the campaigns against the xDS server and the control plane at their full size, and their table
 	TOLLHOUSE_MODE=soak TOLLHOUSE_CLIENTS=1000 TOLLHOUSE_KILLS=20 TOLLHOUSE_LOSSLESS=500 TOLLHOUSE_STORM=1000 \

@@ -248,4 +248,4 @@ class DeltaTraffic(Traffic):
 
 TestSotw = SotwTraffic.TestCase
 TestDelta = DeltaTraffic.TestCase
-TestSotw.settings = TestDelta.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestSotw.settings = TestDelta.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)

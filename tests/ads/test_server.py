@@ -14,6 +14,7 @@ import pytest
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
 from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
@@ -25,7 +26,7 @@ from xds_server.ads.hub import Hub
 from xds_server.ads.server import ADS, ONE_VARIANT, SERVICES, AdsOptions, AdsServer, start, stream_age
 from xds_server.ads.servicer import Pace, Tokens
 from xds_server.ads.stream import Limits
-from xds_server.resources import CLUSTER, EXTENSION, ROUTES, Snapshot
+from xds_server.resources import CLUSTER, EXTENSION, ROUTES, Resource, Snapshot
 
 kinds = pytest.mark.parametrize("kind", ["sotw", "delta"])
 
@@ -446,3 +447,23 @@ async def test_s57_a_stream_that_ends_in_the_middle_of_a_response_ends_for_the_c
             life = asyncio.create_task(c.live())
             assert (await c.end())[0] is grpc.StatusCode.OK
             await asyncio.gather(life, return_exceptions=True)
+
+
+@kinds
+@pytest.mark.parametrize("told", [True, False])
+async def test_s53_s55_a_life_is_told_to_who_understands_it_and_taken_back(hub: Hub, kind: Kind, told: bool) -> None:
+    features = ["xds.config.supports-resource-ttl", "xds.config.supports-resource-in-sotw"] if told else []
+
+    def life(response: Response) -> int:
+        (resource,) = response.resources
+        if isinstance(resource, AnyMessage):
+            wrapped = ResourceMessage()
+            return wrapped.ttl.seconds if resource.Unpack(wrapped) else 0
+        return resource.ttl.seconds
+
+    hub.publish(Snapshot.of(1, [routes("a")], lambda message: Resource.of(message, 30.0)))
+    async with client(hub, kind) as c:
+        await c.say(ROUTES, "a", node=Node(id="sim", client_features=features))
+        assert life(await c.take()) == (30 if told else 0)
+        hub.publish(Snapshot.of(2, [routes("a")]))
+        assert life(await c.take()) == 0
