@@ -219,6 +219,7 @@ async def test_s57_streams_leave_nothing_behind(hub: Hub) -> None:
     registry = CollectorRegistry()
     async with serving(hub, registry=registry) as server:
         await asyncio.sleep(0.05)
+        slots = len(hub._slots)  # the server has one of its own
         before = len(asyncio.all_tasks())  # gRPC's own task that waits for calls is another one after each call
         async with connected(server.port) as channel:
             clients = [Client(channel, kind) for kind in ("sotw", "delta") for _ in range(10)]
@@ -226,12 +227,12 @@ async def test_s57_streams_leave_nothing_behind(hub: Hub) -> None:
                 await c.say(ROUTES, "a")
                 await c.take()
             assert registry.get_sample_value("gw_xds_streams", {"type": "sotw"}) == 10
-            assert len(hub._slots) == 20
+            assert len(hub._slots) == slots + 20
             for index, c in enumerate(clients):
                 await (c.call.done_writing() if index % 2 else asyncio.sleep(0, c.call.cancel()))
             await until(lambda: not any(row.connected for row in hub.board.rows), "all streams have ended")
         await until(lambda: len(asyncio.all_tasks()) <= before, "no task is left")
-        assert not hub._slots
+        assert len(hub._slots) <= slots
         assert registry.get_sample_value("gw_xds_streams", {"type": "sotw"}) == 0
         assert registry.get_sample_value("gw_xds_streams", {"type": "delta"}) == 0
 
