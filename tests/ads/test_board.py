@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from tests.ads.dialogue import cluster, routes
 from gateway.nodes import Node
+from tests.ads.dialogue import cluster, routes
 from xds_server.ads.board import GONE_FOR, Board, NodeRow
 from xds_server.ads.events import Acked, Nacked, Send
 from xds_server.ads.hub import Hub

@@ -51,9 +51,9 @@ class TypeRow:
 class NodeRow:
     """One stream. Two live streams of the same node are two rows, told apart by `stream`.
 
-    `node` is what the client says of itself. `build` is the client's version as it reports it, such as "1.40.0"; times are UTC. A row of a finished stream has
-    `connected` False and says when it was last seen. `revision` is the newest one that the stream had in full. `withheld` says why
-    the newest snapshot is not offered to it.
+    `node` is what the client says of itself. `build` is its version as it reports it, such as "1.40.0"; times are UTC. A
+    row of a finished stream has `connected` False and says when it was last seen. `revision` is the newest one that the
+    stream had in full. `withheld` says why the newest snapshot is not offered to it.
     """
 
     stream: int

@@ -11,8 +11,8 @@ class Send:
     """One response to write. `version` is that of the whole type; `removed` is used by the delta variant only.
 
     `unknown`: those of `removed` that a client waits for and that nobody has, which Envoy must be told in another way.
-    `ttl`: the client is told how long resources live. `heartbeat`: nothing is new, only their lives begin again; `bare`:
-    it goes without their contents.
+    `ttl`: the client is told how long resources live. `heartbeat`: nothing is new, only their lives begin again;
+    `bare`: it goes without their contents.
     """
 
     type_url: str

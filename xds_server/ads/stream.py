@@ -91,7 +91,7 @@ class AdsStream(ABC, Generic[Sub, Request]):
         self._now = 0.0
 
     def tick(self, now: float) -> float | None:
-        """It is `now`, in seconds of a clock that does not go back. When to ask `next` again if nothing else happens."""
+        """It is `now`, in seconds of a clock that does not go back. When to ask `next` again if nothing happens."""
         self._now = now
         free = (sub for sub in self.types.values() if sub.outstanding is None)
         due = min((at for sub in free if (at := sub.lifetimes.next) is not None), default=None)
