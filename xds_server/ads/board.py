@@ -51,7 +51,7 @@ class TypeRow:
 class NodeRow:
     """One stream. Two live streams of the same node are two rows, told apart by `stream`.
 
-    `node` is what the client says of itself. `build` is its version as it reports it, such as "1.40.0"; times are UTC. A
+    `node` is what the client says of itself, `build` its version as it reports it ("1.40.0"); times are UTC. A
     row of a finished stream has `connected` False and says when it was last seen. `revision` is the newest one that the
     stream had in full. `withheld` says why the newest snapshot is not offered to it.
     """
