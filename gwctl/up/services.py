@@ -49,6 +49,7 @@ def environment(
         "TOLLHOUSE_VALKEY_URL": stores.valkey_url,
         "TOLLHOUSE_SECRETS_DIR": str(directory.secrets),
         "TOLLHOUSE_ENDPOINTS_DIR": str(directory.endpoints),
+        "TOLLHOUSE_STATE_DIR": str(directory.published),
         "TOLLHOUSE_PEPPER_FILE": str(directory.pepper),
         "TOLLHOUSE_TOKEN_FILE": str(directory.token),
         "TOLLHOUSE_XDS_ADDRESS": f"{LOOPBACK}:{addresses.xds}",

@@ -6,6 +6,7 @@ token        the control API's token                              0600
 pepper       what API keys are hashed with                        0600
 secrets/     the secret store                                     0700
 endpoints/   the endpoints of services, a file for each           0700
+published/   what the control plane last gave out, for when PostgreSQL is not there      0700
 logs/ pg/ valkey/ envoy/
 """
 
@@ -52,6 +53,10 @@ class StateDir:
     @property
     def endpoints(self) -> Path:
         return self.root / "endpoints"
+
+    @property
+    def published(self) -> Path:
+        return self.root / "published"
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
