@@ -77,27 +77,27 @@ class Applier:
         raise ApiError(409, "conflict", "others keep changing the gateway: try again")
 
     async def _once(self, actor: str, wanted: Apply) -> Applied:
-        head = await self._head()
+        head = await self.head()
         if wanted.expected_revision not in (None, head.number):
             raise moved(head.number, wanted.expected_revision)
-        loaded, change = await asyncio.to_thread(_merge, wanted, head)
+        loaded, change = await asyncio.to_thread(merge_onto, wanted, head)
         if change.problems:
             raise taken(change.problems, loaded)
-        warnings = _accepted(loaded.problems, loaded)
+        warnings = accepted(loaded.problems, loaded)
         if change.empty and not wanted.allow_shrink:
             return Applied(head.number, head.version, (), warnings)
         shrunk = shrinks(head.objects, change.objects)
         if shrunk and not wanted.allow_shrink:
             raise shrinking(shrunk)
-        candidate = await self._compile(loaded, head.number + 1)
-        warnings += _accepted((*_of_secrets(candidate), *self._of_services(loaded, candidate)), loaded)
+        candidate = await self.compile(loaded, head.number + 1)
+        warnings += accepted((*of_secrets(candidate), *self.of_services(loaded, candidate)), loaded)
         changed = _actions(change)
         if wanted.dry_run:
             return Applied(head.number, candidate.snapshot.version, changed, warnings)
         stored = await self._commit(actor, wanted, head, change, candidate.snapshot.version)
         return Applied(stored.number, stored.digest, changed, warnings)
 
-    async def _head(self) -> Head:
+    async def head(self) -> Head:
         async def work(connection: AsyncConnection) -> Head:
             number = (await revisions.head(connection)).revision
             if not number:
@@ -107,14 +107,14 @@ class Applier:
 
         return await engines.run(self._engine, work)
 
-    async def _compile(self, loaded: Loaded, revision: int) -> Candidate:
+    async def compile(self, loaded: Loaded, revision: int) -> Candidate:
         if loaded.gateway is None:
             raise invalid(loaded.problems, loaded.where)
         candidate = await self._builder.build(loaded.gateway, revision)
-        _accepted((*candidate.problems, *candidate.refused), loaded)
+        accepted((*candidate.problems, *candidate.refused), loaded)
         return candidate
 
-    def _of_services(self, loaded: Loaded, candidate: Candidate) -> tuple[Problem, ...]:
+    def of_services(self, loaded: Loaded, candidate: Candidate) -> tuple[Problem, ...]:
         """What is wrong with endpoints now: a service of which nobody has told any is no reason to refuse."""
         return self._builder.assign(loaded.gateway, candidate.snapshot).problems if loaded.gateway else ()
 
@@ -153,7 +153,7 @@ def taken(problems: Sequence[Problem], loaded: Loaded) -> ApiError:
     return ApiError(409, "wrong_owner", "objects belong to other owners: nothing was stored", errors=errors)
 
 
-def _merge(wanted: Apply, head: Head) -> tuple[Loaded, Change]:
+def merge_onto(wanted: Apply, head: Head) -> tuple[Loaded, Change]:
     """Reads the files onto the head's objects. What is wrong with a file comes before whose object it is."""
     change = Change()
 
@@ -174,7 +174,7 @@ def _from(item: Object, revision: int) -> Object:
     return replace(item, file=f"{item.file}@{revision}")
 
 
-def _accepted(problems: Sequence[Problem], loaded: Loaded) -> tuple[Problem, ...]:
+def accepted(problems: Sequence[Problem], loaded: Loaded) -> tuple[Problem, ...]:
     """The warnings; raises 422 if there is an error among the problems."""
     placed = tuple(map(loaded.where.placed, problems))
     if any(problem.severity == "error" for problem in placed):
@@ -182,7 +182,7 @@ def _accepted(problems: Sequence[Problem], loaded: Loaded) -> tuple[Problem, ...
     return placed
 
 
-def _of_secrets(candidate: Candidate) -> tuple[Problem, ...]:
+def of_secrets(candidate: Candidate) -> tuple[Problem, ...]:
     """What is wrong with secrets that the document names, today's dates included."""
     return (*candidate.problems, *of_dates(candidate.dated, datetime.now(UTC)))
 
