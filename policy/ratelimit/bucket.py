@@ -31,7 +31,8 @@ def fits(state: State, length: int, burst: int, need: int) -> bool:
 
 
 def charged(state: State, length: int, hits: int) -> State:
-    return state._replace(current=state.current + hits * length)
+    """Below 0: a refund. What is charged whether it fits or not may pass the burst, up to the largest capacity."""
+    return state._replace(current=min(max(0, state.current + hits * length), LARGEST_CAPACITY))
 
 
 def remaining(state: State, now: int, length: int, limit: int, burst: int) -> int:

@@ -1,17 +1,22 @@
-"""Keys that are over their limit, remembered here until the window allows again.
+"""Keys that are over their limit, remembered here until the window allows again, for a second at most.
 
-Without refunds only time lowers what a counter says, so a denial stays true until `pace.wait` has passed, whatever
-other processes do; the loudest callers then cost no round trip. Times are of the store's clock, carried forward by a
+Only time and refunds lower what a counter says. A denial stays true until `pace.wait` has passed, whatever other
+processes charge; what they give back is heard of within that second. The loudest callers then cost next to no round
+trips. Times are of the store's clock, carried forward by a
 local one from the moment *before* the question was sent: an entry may end a little early, never late.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from policy.ratelimit import pace
 from policy.ratelimit.store import Counter, Reading, Taken
 from policy.ratelimit.window import State
+
+LONGEST: Final = 1_000
+"""Milliseconds after which a refusal is asked for again: another process may have had a refund."""
 
 
 def monotonic() -> int:
@@ -23,7 +28,7 @@ def monotonic() -> int:
 class Denial:
     """`at`: the store's time when it was decided; `asked`, `until`: milliseconds of the local clock."""
 
-    pace: tuple[int, int, int]
+    pace: tuple[int, int, int, int]
     need: int
     at: int
     asked: int
@@ -49,7 +54,7 @@ class Denials:
         for counter, reading in pairs:
             if reading.over and counter.enforced and reading.state is not None:
                 wait = pace.wait(counter, reading.state, taken.now, counter.need)
-                until = asked + wait
+                until = asked + min(wait, LONGEST)
                 denial = Denial(paced(counter), counter.need, taken.now, asked, until, states)
                 self._remember(counter.key, denial)
 
@@ -59,7 +64,11 @@ class Denials:
             return None
         for counter in counters:
             denial = self._denials.get(counter.key)
-            if denial is not None and counter.enforced and self._holds(counter, denial):
+            if denial is None:
+                continue
+            if counter.charge < 0:
+                del self._denials[counter.key]
+            elif counter.enforced and self._holds(counter, denial) and not any(map(leaves_traces, counters)):
                 return self._decision(counters, denial)
         return None
 
@@ -81,6 +90,11 @@ class Denials:
         return Taken(now, False, [_reading(counter, denial.states.get(counter.key), now) for counter in counters])
 
 
+def leaves_traces(counter: Counter) -> bool:
+    """Whether even a refused request changes it, so that the store has to be told."""
+    return counter.need <= 0 or counter.counts_denied
+
+
 def _reading(counter: Counter, state: State | None, now: int) -> Reading:
     if state is None:
         return Reading(False, None)
@@ -88,6 +102,6 @@ def _reading(counter: Counter, state: State | None, now: int) -> Reading:
     return Reading(not pace.fits(counter, state, now), state)
 
 
-def paced(counter: Counter) -> tuple[int, int, int]:
+def paced(counter: Counter) -> tuple[int, int, int, int]:
     """What must be the same for a denial to hold: the limit could have been changed since."""
-    return counter.length, counter.limit, counter.burst
+    return counter.length, counter.limit, counter.burst, counter.algorithm

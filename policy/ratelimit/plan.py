@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from envoy.service.ratelimit.v3 import rls_pb2
 
-from policy.ratelimit.store import LARGEST, Counter
+from policy.ratelimit.store import GCRA, LARGEST, SLIDING, Counter
 from policy.ratelimit.tree import Limit, Match, Tree
 
 
@@ -57,4 +57,5 @@ class _Builder:
 
 def _counter(key: str, limit: Limit, charge: int) -> Counter:
     """Who only asks is refused when nothing is left."""
-    return Counter(key, limit.length, limit.requests, max(charge, 1), charge, not limit.shadow, limit.burst)
+    algorithm = GCRA if limit.burst else SLIDING
+    return Counter(key, limit.length, limit.requests, max(charge, 1), charge, not limit.shadow, limit.burst, algorithm)

@@ -2,74 +2,156 @@
 
     KEYS   the counters' keys, request after request
     ARGV   the time in milliseconds ("" for the server's own clock), then for each request the number of its counters
-           and for each of these: length, limit, burst, need, charge, 1 if enforced else 0
-    reply  the time, then for each counter: 1 if over else 0, and its state afterwards (window, previous, current)
+           and for each of these: length, limit, burst, need, charge, and the sum of 1 if enforced, 2 if it counts what
+           is refused, and 4 times the number of its algorithm
+    reply  the time, then for each counter: 1 if over else 0, and its state afterwards (three numbers)
 
-A value is three decimal numbers: window, previous, current. The arithmetic is `policy.ratelimit.window` and, with a
-burst, `policy.ratelimit.bucket`, which explain it; a differential test holds the two together. With `#!lua` the server
-refuses the script before it starts when it is out of memory, so a batch is never half written.
+A value is three decimal numbers: window, previous, current; of a log it is a list, each entry three numbers: time,
+hits, total. The arithmetic is `policy.ratelimit.window`, `bucket` and `log`, which explain it; a differential test
+holds the two together. With `#!lua` the server refuses the script before it starts when it is out of memory, so a batch
+is never half written. Keys live a little longer than they must, each for another while: those of one window would
+otherwise all expire at its end.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from policy.ratelimit import window
-from policy.ratelimit.store import Counter, Reading, Taken
+from policy.ratelimit import bucket, window
+from policy.ratelimit.store import FIXED, GCRA, LOG, Counter, Reading, Taken
 from policy.ratelimit.window import State
 
+SPREAD: Final = 60_000
+"""Milliseconds over which the keys of one window expire, at most a window."""
+
 TEXT: Final = f"""#!lua
-local SCALE, CEILING = {window.SCALE}, {window.CEILING}
+local SCALE, CEILING, CAPACITY = {window.SCALE}, {window.CEILING}, {bucket.LARGEST_CAPACITY}
+local FIXED, LOG, GCRA, SPREAD = {FIXED}, {LOG}, {GCRA}, {SPREAD}
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function parsed(stored)
-  local w, p, c = string.match(stored or '', '^(%d+) (%d+) (%d+)$')
-  if w then return tonumber(w), tonumber(p), tonumber(c) end
+local function triple(stored)
+  local a, b, c = string.match(stored or '', '^(%d+) (%d+) (%d+)$')
+  if a then return tonumber(a), tonumber(b), tonumber(c) end
 end
 
-local function rolled(stored, length)
+local function written(a, b, c)
+  return string.format('%.0f %.0f %.0f', a, b, c)
+end
+
+local function store(key, a, b, c, life, length)
+  redis.call('SET', key, written(a, b, c), 'PX', string.format('%.0f', life + now % math.min(length, SPREAD)))
+end
+
+-- the windows: over, and the state
+local function windowed(key, length, limit, need, forgets)
   local at = math.floor(now / length)
-  local w, p, c = parsed(stored)
-  if not w then return at, 0, 0 end
-  local ahead = w - at
-  if ahead == 0 or ahead == 1 then return w, p, c end
-  if ahead == -1 then return at, c, 0 end
-  if ahead < 0 then return at, 0, 0 end
-  return at, p, c
-end
-
-local function leaked(stored, length, limit)
-  local at, _, level = parsed(stored)
-  if not at then return now, 0, 0 end
-  local elapsed = now - at
-  if elapsed < -length then return now, 0, level end
-  if elapsed < 0 then return at, 0, level end
-  return now, 0, math.max(0, level - elapsed * limit)
-end
-
--- over, and the state: of a sliding window, or of a leaky bucket
-local function read(stored, length, limit, burst, need)
-  if burst > 0 then
-    local at, _, level = leaked(stored, length, limit)
-    return level + need * length > burst * length, at, 0, level
+  local w, p, c = triple(redis.call('GET', key))
+  if not w then
+    w, p, c = at, 0, 0
+  else
+    local ahead = w - at
+    if ahead == -1 then w, p, c = at, c, 0
+    elseif ahead < 0 then w, p, c = at, 0, 0
+    elseif ahead > 1 then w = at end
   end
-  local w, p, c = rolled(stored, length)
+  if forgets then p = 0 end
   local elapsed = math.max(0, now - w * length)
   local fraction = math.ceil((length - elapsed) * SCALE / length)
   return math.ceil(p * fraction / SCALE) + c + need > limit, w, p, c
 end
 
--- the state after a charge, and the milliseconds for which it can matter
-local function charged(w, p, c, length, limit, burst, charge)
-  if burst > 0 then
-    c = c + charge * length
-    return c, math.max(0, w + math.ceil(c / limit) - now) + length
+local function window_charged(key, w, p, c, length, charge)
+  c = c + charge
+  if c < 0 then p, c = math.max(0, p + c), 0 end
+  c = math.min(c, CEILING)
+  store(key, w, p, c, (w + 2) * length - now, length)
+  return w, p, c
+end
+
+-- the leaky bucket
+local function leaked(key, length, limit, burst, need)
+  local at, _, level = triple(redis.call('GET', key))
+  if not at then return need * length > burst * length, now, 0, 0 end
+  local elapsed = now - at
+  if elapsed < -length then at = now
+  elseif elapsed >= 0 then at, level = now, math.max(0, level - elapsed * limit) end
+  return level + need * length > burst * length, at, 0, level
+end
+
+local function bucket_charged(key, at, level, length, limit, charge)
+  level = math.min(math.max(0, level + charge * length), CAPACITY)
+  store(key, at, 0, level, math.max(0, at + math.ceil(level / limit) - now) + length, length)
+  return at, 0, level
+end
+
+-- the log
+local function log_state(key, length, limit, need)
+  local first_at, first_hits, first_total = triple(redis.call('LINDEX', key, 0))
+  if not first_at then return need > limit and now + length or now, now, 0 end
+  local last_at, _, total = triple(redis.call('LINDEX', key, -1))
+  local base = first_total - first_hits
+  local excess = total - base + need - limit
+  local room = now
+  if need > limit then
+    room = now + length
+  elseif excess > 0 then
+    for _, entry in ipairs(redis.call('LRANGE', key, 0, string.format('%.0f', excess - 1))) do
+      local at, _, sum = triple(entry)
+      if sum - base >= excess then
+        room = at + length
+        break
+      end
+    end
   end
-  return math.min(c + charge, CEILING), (w + 2) * length - now
+  return room, last_at + length, total - base
+end
+
+local function logged(key, length, limit, need)
+  while true do
+    local at = triple(redis.call('LINDEX', key, 0))
+    if not at or at > now - length then break end
+    redis.call('LPOP', key)
+  end
+  local last = triple(redis.call('LINDEX', key, -1))
+  if last and last > now + length then
+    local _, _, used = log_state(key, length, limit, 1)
+    redis.call('DEL', key)
+    redis.call('RPUSH', key, written(now, used, used))
+    redis.call('PEXPIRE', key, 2 * length)
+  end
+  local room, empty, used = log_state(key, length, limit, 1)
+  local over = need > 0 and used + need > limit
+  if over then room = log_state(key, length, limit, need) end
+  return over, room, empty, used
+end
+
+local function log_charged(key, length, limit, need, charge)
+  local at, hits, total = triple(redis.call('LINDEX', key, -1))
+  if charge > 0 then
+    local added = math.min(charge, math.max(limit, 1))
+    if at and at >= now then
+      redis.call('LSET', key, -1, written(at, hits + added, total + added))
+    else
+      at = now
+      redis.call('RPUSH', key, written(now, added, (total or 0) + added))
+    end
+    redis.call('PEXPIRE', key, string.format('%.0f', at - now + 2 * length))
+  end
+  local back = -charge
+  while back > 0 and at do
+    if hits > back then
+      redis.call('LSET', key, -1, written(at, hits - back, total - back))
+    else
+      redis.call('RPOP', key)
+    end
+    back = back - hits
+    at, hits, total = triple(redis.call('LINDEX', key, -1))
+  end
+  return log_state(key, length, limit, need)
 end
 
 local reply = {{now}}
@@ -81,21 +163,37 @@ while argument <= #ARGV do
   local states = {{}}
   for i = 1, count do
     local length, limit, burst = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1]), tonumber(ARGV[argument + 2])
-    local over, w, p, c = read(redis.call('GET', KEYS[key + i - 1]), length, limit, burst, tonumber(ARGV[argument + 3]))
-    if over and ARGV[argument + 5] == '1' then refused = true end
-    states[i] = {{over, w, p, c, length, limit, burst, tonumber(ARGV[argument + 4])}}
+    local need, charge, flags = tonumber(ARGV[argument + 3]), tonumber(ARGV[argument + 4]), tonumber(ARGV[argument + 5])
+    local algorithm = math.floor(flags / 4)
+    local name = KEYS[key + i - 1]
+    local over, a, b, c
+    if algorithm == GCRA then
+      over, a, b, c = leaked(name, length, limit, burst, need)
+    elseif algorithm == LOG then
+      over, a, b, c = logged(name, length, limit, need)
+    else
+      over, a, b, c = windowed(name, length, limit, need, algorithm == FIXED)
+    end
+    over = over and need > 0
+    if over and flags % 2 == 1 then refused = true end
+    states[i] = {{over, a, b, c, length, limit, need, charge, algorithm, flags % 4 >= 2}}
     argument = argument + 6
   end
   for i = 1, count do
-    local over, w, p, c, length, limit, burst, charge = unpack(states[i])
-    if charge > 0 and not over and not refused then
-      local life
-      c, life = charged(w, p, c, length, limit, burst, charge)
-      redis.call('SET', KEYS[key + i - 1], string.format('%.0f %.0f %.0f', w, p, c), 'PX', string.format('%.0f', life))
+    local over, a, b, c, length, limit, need, charge, algorithm, counts_denied = unpack(states[i])
+    local name = KEYS[key + i - 1]
+    if charge ~= 0 and (need <= 0 or counts_denied or not (over or refused)) then
+      if algorithm == GCRA then
+        a, b, c = bucket_charged(name, a, c, length, limit, charge)
+      elseif algorithm == LOG then
+        a, b, c = log_charged(name, length, limit, over and need or 1, charge)
+      else
+        a, b, c = window_charged(name, a, b, c, length, charge)
+      end
     end
     reply[#reply + 1] = over and 1 or 0
-    reply[#reply + 1] = w
-    reply[#reply + 1] = p
+    reply[#reply + 1] = a
+    reply[#reply + 1] = b
     reply[#reply + 1] = c
   end
   key = key + count
@@ -115,7 +213,8 @@ def arguments(requests: Iterable[Sequence[Counter]], now: int | None) -> list[st
         for counter in counters:
             keys.append(counter.key)
             values += (counter.length, counter.limit, counter.burst)
-            values += (counter.need, counter.charge, int(counter.enforced))
+            flags = counter.enforced + 2 * counter.counts_denied + 4 * counter.algorithm
+            values += (counter.need, counter.charge, flags)
     return [len(keys), *keys, *values]
 
 

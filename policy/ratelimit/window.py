@@ -1,4 +1,4 @@
-"""The sliding window counter, as pure integer arithmetic.
+"""The sliding window counter, as pure integer arithmetic; and the fixed window, which is one that forgets sooner.
 
 Windows of one length follow each other on the clock. A key has two counts: of this window and of the one before. The
 count before weighs as much as the part of it that a window ending now would still cover:
@@ -58,7 +58,11 @@ def fits(state: State, now: int, length: int, limit: int, need: int) -> bool:
 
 
 def charged(state: State, hits: int) -> State:
-    return state._replace(current=min(state.current + hits, CEILING)) if hits else state
+    """Below 0: a refund, of this window's hits first and then of those of the one before."""
+    current = state.current + hits
+    if current >= 0:
+        return State(state.window, state.previous, min(current, CEILING))
+    return State(state.window, max(0, state.previous + current), 0)
 
 
 def remaining(state: State, now: int, length: int, limit: int) -> int:
@@ -78,6 +82,13 @@ def wait(state: State, now: int, length: int, limit: int, need: int) -> int:
     if room >= 0 and (elapsed := _elapsed_for(state.previous, room, length)) < length:
         return max(0, start + elapsed - now)
     return start + length + _elapsed_for(state.current, limit - need, length) - now
+
+
+def wait_fixed(state: State, now: int, length: int, limit: int, need: int) -> int:
+    """The same for a window that does not remember the one before."""
+    if need <= limit and state.current + need <= limit:
+        return 0
+    return until_next(state, now, length)
 
 
 def until_next(state: State, now: int, length: int) -> int:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from valkey import Valkey as Client
 
 from gwctl.up.valkey import Valkey
+from policy.ratelimit import pace
 from policy.ratelimit.memory import MemoryStore
-from policy.ratelimit.store import LARGEST, Counter, Unavailable
+from policy.ratelimit.store import FIXED, GCRA, LARGEST, LOG, SLIDING, Counter, Unavailable
 from policy.ratelimit.valkey import ValkeyStore
 from policy.ratelimit.window import State
 
@@ -19,8 +20,15 @@ HOUR = 3_600_000
 START = 1_800_000_000_000
 
 
-def counter(key="rl:k", *, limit=10, length=HOUR, need=1, charge=None, enforced=True, burst=0) -> Counter:
-    return Counter(key, length, limit, need, need if charge is None else charge, enforced, burst)
+def counter(
+    key="rl:k", *, limit=10, length=HOUR, need=1, charge=None, enforced=True, burst=0, algorithm=SLIDING, denied=False
+) -> Counter:
+    algorithm = GCRA if burst else algorithm
+    return Counter(key, length, limit, need, need if charge is None else charge, enforced, burst, algorithm, denied)
+
+
+def refund(of: Counter, hits: int) -> Counter:
+    return of._replace(need=0, charge=-hits)
 
 
 class Clock:
@@ -117,9 +125,67 @@ async def test_no_stretch_of_the_length_sees_more_than_limit_and_burst(store):
     assert len(admitted) >= 400 * 500 * 30 // 60_000
 
 
+@pytest.mark.parametrize("algorithm", [SLIDING, FIXED, LOG])
+async def test_each_algorithm_admits_the_limit_and_lets_again_when_it_says(store, algorithm):
+    one = counter(limit=3, length=60_000, algorithm=algorithm)
+    taken = [await store.take([one], 5) for _ in range(5)]
+    assert [t.admitted for t in taken] == [True] * 3 + [False] * 2
+    wait = pace.wait(one, taken[-1].readings[0].state, taken[-1].now, 1)
+    store.clock.now += wait - 1
+    assert not (await store.take([one], 5)).admitted
+    store.clock.now += 1
+    assert (await store.take([one], 5)).admitted
+
+
+@pytest.mark.parametrize("changes", [{}, {"algorithm": FIXED}, {"algorithm": LOG}, {"burst": 4}])
+async def test_what_is_given_back_can_be_spent_again_and_is_never_more_than_was_charged(store, changes):
+    one = counter(limit=4, length=60_000, **changes)
+    assert [(await store.take([one], 5)).admitted for _ in range(5)] == [True] * 4 + [False]
+    assert (await store.take([refund(one, 1)], 5)).admitted
+    assert [(await store.take([one], 5)).admitted for _ in range(2)] == [True, False]
+    await store.take([refund(one, LARGEST)], 5)
+    assert [(await store.take([one], 5)).admitted for _ in range(5)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("changes", [{}, {"algorithm": FIXED}, {"algorithm": LOG}, {"burst": 4}])
+async def test_a_charge_without_a_need_is_made_whatever_else_the_request_meets(store, changes):
+    one = counter(limit=4, length=60_000, **changes)
+    full = counter("rl:full", limit=0)
+    taken = await store.take([one._replace(need=0, charge=9), full], 5)
+    assert [reading.over for reading in taken.readings] == [False, True]
+    assert not (await store.take([one], 5)).admitted
+    await store.take([one._replace(need=0, charge=LARGEST)], 5)
+    assert not (await store.take([one], 5)).admitted
+
+
+async def test_a_limit_that_counts_what_it_refuses_stays_shut_for_who_keeps_knocking(store):
+    one, patient = counter(limit=2, length=1000, denied=True), counter("rl:p", limit=2, length=1000)
+    for _ in range(10):
+        await store.take([one], 5)
+        await store.take([patient], 5)
+    store.clock.now += 1000 - store.clock.now % 1000 + 600
+    assert not (await store.take([one], 5)).admitted
+    assert (await store.take([patient], 5)).admitted
+
+
+async def test_an_entry_of_a_log_is_forgotten_when_it_is_as_old_as_the_window(store):
+    one = counter(limit=3, length=1000, algorithm=LOG)
+    admitted = []
+    for _ in range(200):
+        if (await store.take([one], 5)).admitted:
+            admitted.append(store.clock.now)
+        store.clock.now += 70
+    assert max(sum(at - 1000 < other <= at for other in admitted) for at in admitted) == 3
+    assert len(admitted) >= 200 * 70 * 3 // 1000 - 3
+
+
 def counted_apart(operation) -> tuple:
-    key, length, _, _, _, burst = operation
-    return key, length, burst > 0
+    key, length, _, _, _, (algorithm, burst), *_ = operation
+    return key, length, kept_as(algorithm, burst)
+
+
+def kept_as(algorithm: int, burst: int) -> str:
+    return "b" if burst else "l" if algorithm == LOG else ""
 
 
 operations = st.lists(
@@ -130,9 +196,13 @@ operations = st.lists(
                 st.sampled_from(["a", "b", "c"]),
                 st.sampled_from([1000, 60_000]),
                 st.one_of(st.integers(0, 8), st.just(2**32 - 1)),
-                st.integers(0, 4),
+                st.one_of(st.integers(-4, 4), st.just(LARGEST), st.just(-LARGEST)),
                 st.booleans(),
-                st.sampled_from([0, 0, 1, 6, 1_000_000]),
+                st.sampled_from(
+                    [(SLIDING, 0), (FIXED, 0), (LOG, 0), (LOG, 0), (GCRA, 1), (GCRA, 6), (GCRA, 1_000_000)]
+                ),
+                st.sampled_from(["charge", "charge", "charge", "settle"]),
+                st.booleans(),
             ),
             min_size=1,
             max_size=4,
@@ -143,28 +213,32 @@ operations = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def asked(wanted) -> Counter:
+    key, length, limit, hits, enforced, (algorithm, burst), kind, denied = wanted
+    return counter(
+        f"rl:{key}{length}{kept_as(algorithm, burst)}",
+        length=length,
+        limit=max(limit, 1) if burst else min(limit, 10_000) if algorithm == LOG else limit,
+        need=0 if kind == "settle" or hits < 0 else max(hits, 1),
+        charge=hits,
+        enforced=enforced,
+        burst=burst,
+        algorithm=algorithm,
+        denied=denied and algorithm in (SLIDING, FIXED),
+    )
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations)
 def test_memory_and_valkey_agree(valkey, ops):
     async def both() -> None:
         clock = Clock()
         memory, shared = MemoryStore(clock), ValkeyStore(valkey.url, now=clock, timeout=5)
         try:
-            await shared._client.flushall()
+            await shared._server._client.flushall()
             for step, wanted in ops:
                 clock.now += step
-                counters = [
-                    counter(
-                        f"rl:{key}{length}{'b' if burst else ''}",
-                        length=length,
-                        limit=max(limit, 1) if burst else limit,
-                        need=max(hits, 1),
-                        charge=hits,
-                        enforced=e,
-                        burst=burst,
-                    )
-                    for key, length, limit, hits, e, burst in wanted
-                ]
+                counters = [asked(one) for one in wanted]
                 assert await memory.take(counters, 5) == await asked_anew(shared, counters)
         finally:
             await shared.close()
@@ -184,7 +258,7 @@ async def test_valkey_keeps_its_own_time_and_forgets_keys(valkey):
     try:
         taken = await store.take([counter("rl:ttl", length=1000)], 5)
         assert abs(taken.now - time.time() * 1000) < 5000
-        assert 0 < await store._client.pttl("rl:ttl") <= 2000
+        assert 0 < await store._server._client.pttl("rl:ttl") <= 2000
     finally:
         await store.close()
 
@@ -193,9 +267,9 @@ async def test_one_turn_of_the_event_loop_is_one_round_trip(valkey):
     store = ValkeyStore(valkey.url, timeout=5)
     try:
         await store.take([counter("rl:warm")], 5)
-        before = (await store._client.info("stats"))["total_reads_processed"]
+        before = (await store._server._client.info("stats"))["total_reads_processed"]
         await asyncio.gather(*(store.take([counter(f"rl:turn{n}")], 5) for n in range(100)))
-        after = (await store._client.info("stats"))["total_reads_processed"]
+        after = (await store._server._client.info("stats"))["total_reads_processed"]
         assert after - before <= 3  # the batch, which may come in two reads, and INFO itself
     finally:
         await store.close()
@@ -223,14 +297,14 @@ async def test_a_refused_key_needs_no_round_trip_until_its_window_allows(valkey)
 
 
 async def evalsha_calls(store: ValkeyStore) -> int:
-    return int((await store._client.info("commandstats"))["cmdstat_evalsha"]["calls"])
+    return int((await store._server._client.info("commandstats"))["cmdstat_evalsha"]["calls"])
 
 
 async def test_a_flushed_script_is_loaded_again(valkey):
     store = ValkeyStore(valkey.url, timeout=5)
     try:
         await store.take([counter("rl:flush")], 5)
-        await store._client.script_flush()
+        await store._server._client.script_flush()
         results = await asyncio.gather(*(store.take([counter("rl:flush", limit=1000)], 5) for _ in range(300)))
         assert results[-1].readings[0].state.current == 301
     finally:
@@ -241,16 +315,16 @@ async def test_full_memory_is_unavailable_and_nothing_is_half_written(valkey):
     store = ValkeyStore(valkey.url, timeout=5)
     try:
         await store.take([counter("rl:before")], 5)
-        await store._client.config_set("maxmemory", 1)
+        await store._server._client.config_set("maxmemory", 1)
         with pytest.raises(Unavailable):
             await store.take([counter("rl:full-a"), counter("rl:full-b")], 5)
         assert not store.available
-        await store._client.config_set("maxmemory", "256mb")
+        await store._server._client.config_set("maxmemory", "256mb")
         await until(lambda: store.available)
-        assert await store._client.exists("rl:full-a", "rl:full-b") == 0
+        assert await store._server._client.exists("rl:full-a", "rl:full-b") == 0
         assert (await store.take([counter("rl:full-a")], 5)).admitted
     finally:
-        await store._client.config_set("maxmemory", "256mb")
+        await store._server._client.config_set("maxmemory", "256mb")
         await store.close()
 
 
