@@ -5,14 +5,15 @@ writes when it is full. Answers must never bring that about: they are written wh
 use, looked at in the same script that writes, and not at all where Valkey has no bound (`maxmemory 0`).
 """
 
+import hashlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 import structlog
-from valkey.asyncio import BlockingConnectionPool, Valkey
+from valkey.exceptions import NoScriptError
 
-T = TypeVar("T")
+from policy.valkey.connection import Command, connect
 
 log = structlog.get_logger(__name__)
 
@@ -28,43 +29,42 @@ if used + #ARGV[1] > most / 2 then return 0 end
 server.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
+SHA: Final = hashlib.sha1(WRITE.encode(), usedforsecurity=False).hexdigest()
 
 
 class ValkeyStore:
     """`url`: as for the counters. `timeout`: seconds that one round trip may take."""
 
     def __init__(self, url: str, *, timeout: float = 0.075, clock: Callable[[], float] = time.monotonic) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            client_name="tollhouse-cache",
-        )
-        self._client: Any = Valkey.from_pool(pool)  # its commands have no types
-        self._write = self._client.register_script(WRITE)
+        self._server = connect(url, timeout=timeout, connections=CONNECTIONS, name="tollhouse-cache")
         self._clock = clock
         self._rests_until = 0.0
 
     async def get(self, place: bytes) -> bytes | None:
-        return await self._try(lambda: self._client.get(place), None)
+        found: bytes | None = await self._try(place, "GET", place)
+        return found
 
     async def put(self, place: bytes, value: bytes, seconds: int) -> None:
-        await self._try(lambda: self._write(keys=[place], args=[value, seconds * 1000]), 0)
+        said = (1, place, value, seconds * 1000)
+        if isinstance(await self._try(place, "EVALSHA", SHA, *said), NoScriptError):
+            await self._try(place, "EVAL", WRITE, *said)
 
     async def drop(self, place: bytes) -> None:
-        await self._try(lambda: self._client.unlink(place), 0)
+        await self._try(place, "UNLINK", place)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._server.close()
 
-    async def _try(self, ask: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    async def _try(self, place: bytes, *words: str | bytes | int) -> Any:
+        """The reply, or that the script is not there; None where Valkey fails or refuses."""
         if self._clock() < self._rests_until:
-            return otherwise
+            return None
         try:
-            return await ask()
+            [reply] = await self._server.send([Command(place, words)])
+            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+                raise reply
         except Exception as error:  # whatever it was, the upstream has the answer
             self._rests_until = self._clock() + REST
             log.warning("cache_lost", reason=" ".join(str(error).split())[:200] or type(error).__name__)
-            return otherwise
+            return None
+        return reply

@@ -2,22 +2,24 @@
 
 All requests that arrive in one turn of the event loop travel in one round trip. When Valkey fails, callers hear
 Unavailable at once while a probe tries to reach it again: nobody waits for a server that is known to be gone.
+
+A script runs on the counters of one slot. In a cluster a request's counters may lie in several; see `policy.ratelimit.
+slots` for what is given up then.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import structlog
-from valkey.asyncio import Valkey
 from valkey.exceptions import NoScriptError
 
-from policy.ratelimit import script
+from policy.ratelimit import script, slots
 from policy.ratelimit.denials import Denials, monotonic
 from policy.ratelimit.store import Counter, Taken, Unavailable
+from policy.valkey.connection import Command, connect
 
 log = structlog.get_logger(__name__)
 
@@ -35,13 +37,13 @@ class _Ask(NamedTuple):
 
 
 class ValkeyStore:
-    """`url`: `unix:///path`, `redis://host:port/0` or `rediss://…`. `timeout`: seconds that one round trip may take.
+    """`url`: see `policy.valkey.address`. `timeout`: seconds that one round trip may take.
 
     `now` (milliseconds) replaces the server's clock, for tests. Belongs to the event loop that it is first used in.
     """
 
     def __init__(self, url: str, *, timeout: float = 0.075, now: Callable[[], int] | None = None) -> None:
-        self._client: Any = _client(url, timeout)  # its commands have no types
+        self._server = connect(url, timeout=timeout, connections=IN_FLIGHT + 2, name="tollhouse-decisions")
         self._now = now
         self._denials = Denials(clock=now or monotonic)
         self._waiting: deque[_Ask] = deque()
@@ -74,7 +76,7 @@ class ValkeyStore:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail(self._waiting, "the service is stopping")
-        await self._client.aclose()
+        await self._server.close()
 
     # ------------------------------------------------------------------------------------------------ round trips
     def _refuse_if_hopeless(self) -> None:
@@ -117,34 +119,31 @@ class ValkeyStore:
                 ask.answer.set_result(decision)
 
     async def _ask(self, asks: list[_Ask]) -> list[Taken]:
-        batches = [[ask.counters for ask in batch] for batch in _batches(asks)]
+        requests = [ask.counters for ask in asks]
+        return await (slots.decide(requests, self._decide) if self._server.slotted else self._decide(requests))
+
+    async def _decide(self, requests: Sequence[Sequence[Counter]]) -> list[Taken]:
+        """Each request atomically, in one round trip; in a cluster the counters of each are of one slot."""
+        batches = _batches(requests, slotted=self._server.slotted)
         now = self._now() if self._now else None
-        replies = await self._run([script.arguments(batch, now) for batch in batches])
-        return [t for batch, reply in zip(batches, replies, strict=True) for t in script.taken(reply, batch)]
+        replies = await self._run([[requests[place] for place in batch] for batch in batches], now)
+        decided: dict[int, Taken] = {}
+        for batch, reply in zip(batches, replies, strict=True):
+            decided.update(zip(batch, script.taken(reply, [requests[place] for place in batch]), strict=True))
+        return [decided[place] for place in range(len(requests))]
 
-    async def _run(self, calls: list[list[str | int]]) -> list[Any]:
-        """The script once for each of `calls`, in one round trip; one more when Valkey does not have the script yet."""
-        replies = await self._pipeline(calls)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            await self._client.execute_command("SCRIPT LOAD", script.TEXT)
-            missed = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            for number, reply in zip(missed, await self._pipeline([calls[n] for n in missed]), strict=True):
-                replies[number] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
+    async def _run(self, batches: list[list[Sequence[Counter]]], now: int | None) -> list[Any]:
+        """The script once for each batch, in one round trip; one more when Valkey does not have the script yet."""
+        words = [("EVALSHA", script.SHA, *script.arguments(batch, now)) for batch in batches]
+        calls = [Command(batch[0][0].key, said) for batch, said in zip(batches, words, strict=True)]
+        replies = await self._server.send(calls)
+        missed = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missed:
+            _raise(await self._server.everywhere("SCRIPT", "LOAD", script.TEXT))
+            for place, reply in zip(missed, await self._server.send([calls[place] for place in missed]), strict=True):
+                replies[place] = reply
+        _raise(replies)
         return replies
-
-    async def _pipeline(self, calls: list[list[str | int]]) -> list[Any]:
-        if len(calls) == 1:
-            try:
-                return [await self._client.execute_command("EVALSHA", script.SHA, *calls[0])]
-            except NoScriptError as error:
-                return [error]
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for call in calls:
-                pipeline.execute_command("EVALSHA", script.SHA, *call)
-            return list(await pipeline.execute(raise_on_error=False))
 
     # ---------------------------------------------------------------------------------------------------- failures
     def _lost(self, error: Exception) -> str:
@@ -168,9 +167,14 @@ class ValkeyStore:
         log.info("counters_found_again", after_seconds=round(time.monotonic() - started, 3))
 
     async def _answers(self) -> bool:
-        """Whether the script runs, without a request in it: Valkey answers, has room and lets us write."""
+        """Whether the script runs, without a request in it: each server answers, has room and lets us write."""
+        call = ("EVALSHA", script.SHA, *script.arguments([], None))
         try:
-            await self._run([script.arguments([], None)])
+            replies = await self._server.everywhere(*call)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                _raise(await self._server.everywhere("SCRIPT", "LOAD", script.TEXT))
+                replies = await self._server.everywhere(*call)
+            _raise(replies)
         except Exception as error:
             self._reason = f"the counters cannot be reached: {' '.join(str(error).split())[:200]}"
             return False
@@ -183,16 +187,15 @@ class ValkeyStore:
                 ask.answer.set_exception(Unavailable(reason))
 
 
-def _client(url: str, timeout: float) -> Valkey:
-    """Every wait for the server is bounded; nothing is tried twice, since a request may have been counted."""
-    return Valkey.from_url(  # type: ignore[no-any-return]
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        max_connections=IN_FLIGHT + 2,
-        client_name="tollhouse-decisions",
-    )
+def _raise(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
 
 
-def _batches(asks: list[_Ask]) -> list[list[_Ask]]:
-    return [list(islice(asks, start, start + BATCH)) for start in range(0, len(asks), BATCH)]
+def _batches(requests: Sequence[Sequence[Counter]], *, slotted: bool) -> list[list[int]]:
+    """Places of requests that may go into one run of the script."""
+    by_slot: dict[int, list[int]] = {}
+    for place, counters in enumerate(requests):
+        by_slot.setdefault(slots.of(counters[0]) if slotted else 0, []).append(place)
+    return [places[at : at + BATCH] for places in by_slot.values() for at in range(0, len(places), BATCH)]
