@@ -1,4 +1,4 @@
-"""The decision service as a process: one gRPC server with three services and health, and all that they stand on."""
+"""The decision service as a process: its gRPC services and health, and all that they stand on."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from prometheus_client import CollectorRegistry, start_http_server
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -36,27 +35,22 @@ from policy.ratelimit.service import NAME as RATE_LIMIT
 from policy.ratelimit.service import RateLimit
 from policy.ratelimit.store import Store
 from policy.ratelimit.valkey import ValkeyStore
+from policy.transport.servers import Addresses, Servers, Transport, host_and_port
+from policy.transport.tls import TlsFiles
 from policy.view import Views
 
 log = structlog.get_logger(__name__)
 
 SERVICES: Final = ("", AUTHORIZATION, RATE_LIMIT, RESPONSE_CACHE)
-OPTIONS: Final = (
-    # Two processes on one port would split the requests between them silently; the second one must fail instead.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 1024 * 1024),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
-)
-IN_FLIGHT: Final = 4_096
-"""RPCs at once; more are refused at once (RESOURCE_EXHAUSTED), which is kinder than answers that come too late."""
 FLUSH_EVERY: Final = 10.0
 DRAIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionsConfig:
-    """`address`, `metrics_address`: "host:port", port 0 for any free one.
+    """`address`, `streams_address`, `metrics_address`: "host:port", port 0 for any free one.
+
+    `transport` and `streams_address`: see `policy.transport.servers`. `tls`: for both addresses.
 
     `peppers`: by version (at least 16 bytes each). Without `valkey_url` limits are counted and
     responses kept in this process alone.
@@ -72,15 +66,18 @@ class DecisionsConfig:
     metrics_address: str | None = None
     insecure_plaintext: bool = False
     secrets_dir: Path | None = None
+    transport: Transport = "grpcio"
+    streams_address: str | None = None
+    tls: TlsFiles | None = None
 
 
 class Decisions:
-    """A running decision service. `port` and `metrics_port` are those that it got."""
+    """A running decision service. `port`, `streams_port` and `metrics_port` are those that it got."""
 
     def __init__(self, config: DecisionsConfig, registry: CollectorRegistry | None = None) -> None:
         self.views = Views()
         self.metrics = Metrics(registry or CollectorRegistry())
-        self.port = 0
+        self.port = self.streams_port = 0
         self.metrics_port: int | None = None
         self._config = config
         self._engine: AsyncEngine = engines.connect(config.database_url)
@@ -93,15 +90,16 @@ class Decisions:
         self._health: Any = health.aio.HealthServicer()
         self._serving = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._server = self._make_server()
+        self._servers = self._make_servers()
         self._scrapes: Any = None
 
     async def start(self) -> None:
         """Raises ValueError for an address that is not allowed, OSError for one that cannot be bound."""
-        _plaintext(self._config.address, allowed=self._config.insecure_plaintext)
-        self.port = _bind(self._server, self._config.address)
+        if self._config.tls is None:
+            for address in filter(None, (self._config.address, self._config.streams_address)):
+                _plaintext(address, allowed=self._config.insecure_plaintext)
         await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.start()
+        self.port, self.streams_port = await self._servers.start()
         self._start_metrics()
         follower = Follower(
             self._engine, HeadWatch(self._config.database_url), self.views, self._keys, self._serving.set
@@ -112,7 +110,7 @@ class Decisions:
     async def stop(self, drain: float = DRAIN) -> None:
         """Health first, so that nobody new comes; then up to `drain` seconds for those who are being answered."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(drain)
+        await self._servers.stop(drain)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -133,21 +131,26 @@ class Decisions:
         """Returns when the first view is in force."""
         await self._serving.wait()
 
-    def _make_server(self) -> Any:
-        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=IN_FLIGHT)
+    def _make_servers(self) -> Servers:
         authorization = Authorization(
             self.views, self._keys, self._last_used, self._config.peppers, self.metrics, self._users
         )
         limits = RateLimit(self.views, self._store, self.metrics)
         cache = ResponseCache(self._library, self.metrics)
-        server.add_generic_rpc_handlers((authorization.handler(), limits.handler(), cache.handler()))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        return server
+        config = self._config
+        return Servers(
+            (authorization.method(), limits.method()),
+            (cache.handler(),),
+            self._health,
+            addresses=Addresses(config.address, config.streams_address),
+            transport=config.transport,
+            tls=config.tls,
+        )
 
     def _start_metrics(self) -> None:
         if self._config.metrics_address is None:
             return
-        host, port = _split(self._config.metrics_address)
+        host, port = host_and_port(self._config.metrics_address)
         self._scrapes = start_http_server(port, host, registry=self.metrics.registry)
         self.metrics_port = self._scrapes[0].server_port
 
@@ -211,15 +214,8 @@ def _cache(valkey_url: str | None) -> cache_stores.Store:
     return ValkeyCache(valkey_url) if valkey_url else cache_stores.MemoryStore()
 
 
-def _bind(server: Any, address: str) -> int:
-    try:
-        return int(server.add_insecure_port(address))
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: it is in use, or not an address of this machine") from error
-
-
 def _plaintext(address: str, *, allowed: bool) -> None:
-    host, _ = _split(address)
+    host, _ = host_and_port(address)
     loopback = host == "localhost"
     with contextlib.suppress(ValueError):
         loopback = loopback or ipaddress.ip_address(host).is_loopback
@@ -231,11 +227,3 @@ def _plaintext(address: str, *, allowed: bool) -> None:
             "for decisions. Say --insecure-plaintext to accept that."
         )
     log.warning("decisions_in_plaintext", address=address, risk="API keys cross the network in plain text")
-
-
-def _split(address: str) -> tuple[str, int]:
-    """Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ValueError(f"an address is written host:port, not {address!r}")
-    return host.strip("[]"), int(port)

@@ -7,7 +7,7 @@ possible the RPC fails, and Envoy answers `status_on_error` (503).
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from envoy.service.auth.v3 import external_auth_pb2
 
@@ -30,6 +30,7 @@ from policy.authz.response import response
 from policy.authz.store import KeyStore
 from policy.authz.users import Users
 from policy.metrics import Metrics
+from policy.transport.method import Call, Method
 from policy.unavailable import Unavailable
 from policy.view import BasicSource, PolicyView, Views
 
@@ -58,13 +59,11 @@ class Authorization:
         self._users = users or Users(None)
         self._now = now
 
-    def handler(self) -> Any:
-        return rpc.unary(NAME, "Check", self.check, external_auth_pb2.CheckRequest, external_auth_pb2.CheckResponse)
+    def method(self) -> Method[external_auth_pb2.CheckRequest, external_auth_pb2.CheckResponse]:
+        return Method(f"/{NAME}/Check", external_auth_pb2.CheckRequest, self.check)
 
-    async def check(
-        self, request: external_auth_pb2.CheckRequest, context: rpc.Context
-    ) -> external_auth_pb2.CheckResponse:
-        return await rpc.guarded(context, lambda budget: self._answer(request, budget), TIMEOUT)
+    async def check(self, request: external_auth_pb2.CheckRequest, call: Call) -> external_auth_pb2.CheckResponse:
+        return await rpc.guarded(call, lambda budget: self._answer(request, budget), TIMEOUT)
 
     async def _answer(self, request: external_auth_pb2.CheckRequest, budget: float) -> external_auth_pb2.CheckResponse:
         view = self._views.current

@@ -63,7 +63,7 @@ class ResponseCache:
         )
         return grpc.method_handlers_generic_handler(NAME, {"Process": method})
 
-    async def process(self, messages: Messages, context: rpc.Context) -> AsyncIterator[Answer]:
+    async def process(self, messages: Messages, context: Any) -> AsyncIterator[Answer]:
         terms = _terms(context)
         if terms is None:
             await rpc.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "the terms of the cache are required")
@@ -137,7 +137,7 @@ class ResponseCache:
             self._held -= body.size
 
 
-def _terms(context: rpc.Context) -> Terms | None:
+def _terms(context: Any) -> Terms | None:
     texts = [value for name, value in context.invocation_metadata() or () if name == caching.METADATA]
     try:
         return caching.read(texts[0]) if len(texts) == 1 else None

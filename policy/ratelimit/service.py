@@ -4,7 +4,7 @@ When the counters or the gateway's view are not there the RPC fails, and Envoy d
 says. It must fail, not answer: an answer without a code would be taken for permission whatever was configured.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from envoy.service.ratelimit.v3 import rls_pb2
@@ -15,6 +15,7 @@ from policy.metrics import Metrics
 from policy.ratelimit import answer
 from policy.ratelimit.plan import Plan, plan
 from policy.ratelimit.store import Store, Taken, Unavailable
+from policy.transport.method import Call, Method
 from policy.view import Views
 
 NAME: Final = "envoy.service.ratelimit.v3.RateLimitService"
@@ -28,17 +29,13 @@ class RateLimit:
         self._metrics = metrics
         self._timeout = timeout
 
-    def handler(self) -> Any:
-        return rpc.unary(
-            NAME, "ShouldRateLimit", self.should_rate_limit, rls_pb2.RateLimitRequest, rls_pb2.RateLimitResponse
-        )
+    def method(self) -> Method[rls_pb2.RateLimitRequest, rls_pb2.RateLimitResponse]:
+        return Method(f"/{NAME}/ShouldRateLimit", rls_pb2.RateLimitRequest, self.should_rate_limit)
 
-    async def should_rate_limit(
-        self, request: rls_pb2.RateLimitRequest, context: rpc.Context
-    ) -> rls_pb2.RateLimitResponse:
+    async def should_rate_limit(self, request: rls_pb2.RateLimitRequest, call: Call) -> rls_pb2.RateLimitResponse:
         if not request.domain or not request.descriptors:
-            await rpc.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "a domain and descriptors are required")
-        return await rpc.guarded(context, lambda budget: self._decide(request, budget), self._timeout)
+            await rpc.refuse(call, grpc.StatusCode.INVALID_ARGUMENT, "a domain and descriptors are required")
+        return await rpc.guarded(call, lambda budget: self._decide(request, budget), self._timeout)
 
     async def _decide(self, request: rls_pb2.RateLimitRequest, budget: float) -> rls_pb2.RateLimitResponse:
         try:

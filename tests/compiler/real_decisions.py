@@ -26,6 +26,7 @@ from policy.cache.valkey import ValkeyStore as ValkeyCache
 from policy.metrics import Metrics
 from policy.ratelimit.memory import MemoryStore
 from policy.ratelimit.service import RateLimit
+from policy.transport import grpcio
 from policy.view import PolicyView, Views
 
 PEPPER = b"a pepper of thirty-two bytes ...."
@@ -65,12 +66,13 @@ class RealDecisions:
         self._users = Users(self._secrets)
         metrics = Metrics(CollectorRegistry())
         table: Any = self.keys
-        authorization = Authorization(self.views, table, LastUsed(_nowhere), {1: PEPPER}, metrics, self._users)
         limits = RateLimit(self.views, MemoryStore(), metrics)
+        authorization = Authorization(self.views, table, LastUsed(_nowhere), {1: PEPPER}, metrics, self._users, limits)
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._library = Library(ValkeyCache(self._valkey_url) if self._valkey_url else cache_stores.MemoryStore())
         cache = ResponseCache(self._library, metrics)
-        self._server.add_generic_rpc_handlers((authorization.handler(), limits.handler(), cache.handler()))
+        methods = grpcio.handlers((authorization.method(), limits.method()))
+        self._server.add_generic_rpc_handlers((*methods, cache.handler()))
         port: int = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         return port
