@@ -1,10 +1,10 @@
-"""API keys of consumers: made here and shown once, listed, revoked."""
+"""API keys of consumers: made here and shown once, listed, changed, rotated, revoked."""
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -13,9 +13,10 @@ from db import audit, keys, revisions
 from db import engine as engines
 from db.rows import KeyRow
 from policy.authz import keys as texts
+from policy.authz import peppers
+from policy.authz.peppers import Peppers
 
 DEFAULT_LIFETIME: Final = timedelta(days=90)
-PEPPER_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,28 @@ class NewKey:
     scopes: Sequence[str] = ()
     lifetime: timedelta | None = DEFAULT_LIFETIME
     consumer: str | None = None
+    allowed_ips: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """`overlap`: how long the secret that is replaced still works. `lifetime`: a new one for the key, from now.
+
+    `keep_expiry`: its end stays what it is instead.
+    """
+
+    overlap: timedelta
+    lifetime: timedelta | None = None
+    keep_expiry: bool = True
 
 
 class Keys:
-    def __init__(self, engine: AsyncEngine, pepper: bytes) -> None:
+    """`pepper_version`: of the pepper that new digests are made with."""
+
+    def __init__(self, engine: AsyncEngine, known: Peppers) -> None:
         self._engine = engine
-        self._pepper = pepper
+        self.pepper_version, self._pepper = peppers.newest(known)
 
     async def create(self, actor: str, wanted: NewKey) -> tuple[KeyRow, str]:
         """The stored key and its text, which nobody can see again. Raises ApiError 422."""
@@ -48,9 +65,11 @@ class Keys:
                 name=wanted.name,
                 prefix=minted.prefix,
                 digest=minted.digest,
-                pepper_version=PEPPER_VERSION,
+                pepper_version=self.pepper_version,
                 scopes=wanted.scopes,
                 expires_at=expires,
+                allowed_ips=wanted.allowed_ips,
+                labels=wanted.labels,
             )
             detail = {"consumer": consumer, "tier": tier, "scopes": list(wanted.scopes), "name": wanted.name}
             await audit.append(connection, actor=actor, action="key.create", object=row.id, detail=detail)
@@ -71,6 +90,44 @@ class Keys:
             raise not_found(f"key {key_id!r}")
         return row
 
+    async def change(self, actor: str, key_id: str, values: Mapping[str, Any]) -> KeyRow:
+        """`values`: what `db.keys.change` takes. Raises ApiError 404, or 409 for a revoked key."""
+
+        async def work(connection: AsyncConnection) -> KeyRow:
+            await _alive(connection, key_id)
+            row = await keys.change(connection, key_id, values)
+            if row is None:
+                raise not_found(f"key {key_id!r}")
+            await audit.append(connection, actor=actor, action="key.change", object=key_id, detail=dict(values))
+            return row
+
+        return await engines.run(self._engine, work)
+
+    async def rotate(self, actor: str, key_id: str, wanted: Rotation) -> tuple[KeyRow, str]:
+        """The key with its new text, which nobody can see again. Raises ApiError 404, or 409 for a revoked key."""
+        now = datetime.now(UTC)
+
+        async def work(connection: AsyncConnection) -> tuple[KeyRow, str]:
+            before = await _alive(connection, key_id)
+            minted = texts.remint(self._pepper, before.prefix)
+            until = now + wanted.overlap
+            expires = before.expires_at if wanted.keep_expiry else now + wanted.lifetime if wanted.lifetime else None
+            row = await keys.rotate(
+                connection,
+                key_id,
+                digest=minted.digest,
+                pepper_version=self.pepper_version,
+                until=until,
+                expires_at=expires,
+            )
+            if row is None:
+                raise not_found(f"key {key_id!r}")
+            detail = {"old_works_until": until.isoformat()}
+            await audit.append(connection, actor=actor, action="key.rotate", object=key_id, detail=detail)
+            return row, minted.text
+
+        return await engines.run(self._engine, work)
+
     async def revoke(self, actor: str, key_id: str) -> KeyRow:
         """For good; revoking again changes nothing. Raises ApiError 404."""
 
@@ -82,6 +139,15 @@ class Keys:
             return row
 
         return await engines.run(self._engine, work)
+
+
+async def _alive(connection: AsyncConnection, key_id: str) -> KeyRow:
+    row = await keys.get(connection, key_id)
+    if row is None:
+        raise not_found(f"key {key_id!r}")
+    if row.revoked_at is not None:
+        raise ApiError(409, "key_revoked", f"key {key_id} is revoked, for good: create another one")
+    return row
 
 
 async def _consumer(connection: AsyncConnection, wanted: NewKey) -> tuple[str, str]:

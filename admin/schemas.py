@@ -1,5 +1,6 @@
 """What requests look like. Unknown members are refused, so that a typo never passes for a default."""
 
+import ipaddress
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -32,6 +33,17 @@ def _drain(value: str) -> str:
     return _within(value, 1_000, 3_600_000)
 
 
+def _overlap(value: str) -> str:
+    return _within(value, 0, 90 * 86_400_000)
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"an address or a CIDR range is needed: {error}") from None
+
+
 # No control characters (\x7f and C1 included): these words end up in logs, tables and terminals.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=1024)]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=255)]
@@ -39,6 +51,9 @@ Scope = Annotated[
     str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", max_length=255)
 ]  # RFC 6749 section 3.3
 Lifetime = Annotated[str, AfterValidator(_duration), Field(examples=["90d", "12h"])]
+
+Network = Annotated[str, AfterValidator(_network), Field(max_length=64, examples=["192.0.2.0/24", "2001:db8::7"])]
+Networks = Annotated[list[Network], Field(max_length=100)]
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
 Before = Annotated[int | None, Query(ge=1, description="Only smaller numbers: the last one of the page before")]
@@ -68,13 +83,35 @@ class ApplyBody(Body):
 
 
 class KeyBody(Body):
-    """`expires_in`: a duration, or `never`. `consumer`: the id of an existing one, else one is made."""
+    """`expires_in`: a duration, or `never`. `consumer`: the id of an existing one, else one is made.
+
+    `allowed_ips`: addresses and CIDR ranges that callers must come from; none: from anywhere.
+    """
 
     name: Label
     tier: Label | None = None
     scopes: list[Scope] = Field(default=[], max_length=100)
     expires_in: Lifetime = "90d"
     consumer: Label | None = None
+    allowed_ips: Networks = []
+    labels: dict[Label, Label] = Field(default={}, max_length=32)
+
+
+class KeyChangeBody(Body):
+    """What is not there stays as it is. `disabled` is for a while, where revoking is for good."""
+
+    name: Label | None = None
+    scopes: list[Scope] | None = Field(default=None, max_length=100)
+    allowed_ips: Networks | None = None
+    labels: dict[Label, Label] | None = Field(default=None, max_length=32)
+    disabled: bool | None = None
+
+
+class RotateBody(Body):
+    """`overlap`: how long the secret that is replaced still works, up to 90d. `expires_in`: a new life for the key."""
+
+    overlap: Annotated[str, AfterValidator(_overlap), Field(examples=["24h", "0s"])] = "24h"
+    expires_in: Lifetime | None = None
 
 
 class TokenBody(Body):

@@ -14,6 +14,7 @@ from admin.status import Status
 from db import audit, revisions
 from db import engine as engines
 from db.rows import AuditRow, ObjectRow, RevisionRow
+from policy.authz.peppers import Peppers
 from xds_server.ads.hub import Hub
 from xds_server.rollout.candidate import Builder
 from xds_server.rollout.culprits import Culprits
@@ -30,12 +31,12 @@ class Service:
     publisher: Publisher
     hub: Hub
     builder: Builder
-    pepper: bytes = field(repr=False)
+    peppers: Peppers = field(repr=False)
 
     def __post_init__(self) -> None:
         self.applier = Applier(self.engine, self.builder)
         self.endpoints = Endpoints(self.engine, self.publisher, self.builder.services, self.builder.settings)
-        self.keys = Keys(self.engine, self.pepper)
+        self.keys = Keys(self.engine, self.peppers)
         self.minter = Minter(self.engine, self.publisher, self.builder.secrets)
         self.status = Status(self.publisher, self.hub, Culprits(self.publisher, self.hub, self.builder.envoy))
 

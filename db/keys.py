@@ -4,8 +4,10 @@ Every change gives the keys that it touches a new `keys_version`, taken from the
 whoever holds keys in memory asks for "what changed since" and misses nothing.
 """
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +20,16 @@ from db import tables
 from db.rows import ConsumerRow, Head, KeyRow
 
 K = tables.api_keys.c
+
+
+@dataclass(frozen=True, slots=True)
+class Rehash:
+    """A key whose digest under an older pepper (`old`) is to become `new`, under the pepper of `pepper_version`."""
+
+    key_id: str
+    old: bytes = field(repr=False)
+    new: bytes = field(repr=False)
+    pepper_version: int
 
 
 async def create_consumer(connection: AsyncConnection, *, name: str, tier: str) -> ConsumerRow:
@@ -53,13 +65,16 @@ async def create(
     pepper_version: int,
     scopes: Sequence[str] = (),
     expires_at: datetime | None = None,
+    allowed_ips: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> KeyRow:
     """Stores a key that the caller has minted; `digest` is all that is known of it here."""
     version = await _next_version(connection)
     await connection.execute(
         insert(tables.api_keys).values(
             id=id, consumer=consumer, name=name, prefix=prefix, digest=digest, pepper_version=pepper_version,
-            scopes=list(scopes), expires_at=expires_at, keys_version=version,
+            scopes=list(scopes), expires_at=expires_at, keys_version=version, allowed_ips=list(allowed_ips),
+            labels=json.dumps(labels or {}),
         )
     )  # fmt: skip
     created = await get(connection, id)
@@ -98,6 +113,52 @@ async def revoke(connection: AsyncConnection, key_id: str) -> KeyRow | None:
     return await get(connection, key_id)
 
 
+async def change(connection: AsyncConnection, key_id: str, values: Mapping[str, Any]) -> KeyRow | None:
+    """Sets what `values` has of `name`, `scopes`, `allowed_ips`, `labels` and `disabled`; None: there is no such key.
+
+    Being disabled again does not move the moment of the first time.
+    """
+    version = await _next_version(connection)
+    stored: dict[str, Any] = {name: values[name] for name in ("name", "scopes", "allowed_ips") if name in values}
+    if "labels" in values:
+        stored["labels"] = json.dumps(values["labels"])
+    if "disabled" in values:
+        stored["disabled_at"] = func.coalesce(K.disabled_at, func.now()) if values["disabled"] else None
+    await connection.execute(update(tables.api_keys).where(K.id == key_id).values(**stored, keys_version=version))
+    return await get(connection, key_id)
+
+
+async def rotate(
+    connection: AsyncConnection,
+    key_id: str,
+    *,
+    digest: bytes,
+    pepper_version: int,
+    until: datetime,
+    expires_at: datetime | None,
+) -> KeyRow | None:
+    """Gives a key another secret; the one that it had works until `until`, and one before that no more.
+
+    None when there is no such key, or a revoked one.
+    """
+    version = await _next_version(connection)
+    rotated = update(tables.api_keys).where(K.id == key_id, K.revoked_at.is_(None))
+    found = await connection.execute(
+        rotated.values(
+            digest=digest, pepper_version=pepper_version, expires_at=expires_at, keys_version=version,
+            previous_digest=K.digest, previous_pepper_version=K.pepper_version, previous_until=until,
+        )
+    )  # fmt: skip
+    return await get(connection, key_id) if found.rowcount else None
+
+
+async def rehash(connection: AsyncConnection, made: Sequence[Rehash]) -> None:
+    """Not a change of the keys: whoever holds an old digest in memory can go on with it, so their version stays."""
+    for one in sorted(made, key=lambda rehashed: rehashed.key_id):  # one order: no deadlock
+        held = update(tables.api_keys).where(K.id == one.key_id, K.digest == one.old)
+        await connection.execute(held.values(digest=one.new, pepper_version=one.pepper_version))
+
+
 async def changes_since(connection: AsyncConnection, version: int) -> tuple[str, ...]:
     """Ids of the keys that changed after `version` (a `Head.keys_version` seen before)."""
     query = select(K.id).where(K.keys_version > version).order_by(K.keys_version, K.id)
@@ -129,4 +190,5 @@ def _select() -> Select[Any]:
 
 
 def _row(found: Any) -> KeyRow:
-    return KeyRow(**{**found._mapping, "scopes": tuple(found.scopes)})
+    lists = {"scopes": tuple(found.scopes), "allowed_ips": tuple(found.allowed_ips)}
+    return KeyRow(**{**found._mapping, **lists, "labels": json.loads(found.labels)})

@@ -15,6 +15,7 @@ class Head:
 
     revision: int
     keys_version: int
+    rollout_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,11 @@ class ConsumerRow:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """An API key with its consumer's tier. The key itself is not here nor anywhere: `digest` is its HMAC-SHA-256."""
+    """An API key with its consumer's tier. The key itself is not here nor anywhere: `digest` is its HMAC-SHA-256.
+
+    `allowed_ips`: CIDR ranges that callers must be in; none: anywhere. `previous_…`: the secret that it had before it
+    was rotated, good until then.
+    """
 
     id: str
     consumer: str
@@ -87,6 +92,12 @@ class KeyRow:
     revoked_at: datetime | None
     last_used_at: datetime | None
     keys_version: int
+    disabled_at: datetime | None = None
+    allowed_ips: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    previous_digest: bytes | None = field(default=None, repr=False)
+    previous_pepper_version: int | None = None
+    previous_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +133,68 @@ class TokenRow:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRow:
+    """A revision on its way to the fleet. Nodes of started waves (`members`, by wave) get it, all others `base`.
+
+    `state`: running, paused, halted; done, rolled_back, aborted, superseded. `wave`: index of the newest that was
+    started, -1 for none. `wave_at`: when, or when the rollout began. `acked_at`: since when all of the wave have it.
+    `excused`: nodes whose refusal or silence an operator has accepted. `events`: `{at, what, who, …}` in order.
+    """
+
+    revision: int
+    base: int
+    state: str
+    wave: int
+    members: tuple[tuple[str, ...], ...]
+    excused: frozenset[str]
+    wave_at: datetime
+    acked_at: datetime | None
+    reason: str
+    events: tuple[Mapping[str, Any], ...]
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still move."""
+        return self.state in ("running", "paused", "halted")
+
+    @property
+    def admitted(self) -> frozenset[str]:
+        return frozenset(node for wave in self.members for node in wave)
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeRow:
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FleetNode:
+    """A node as a control plane sees it.
+
+    `revision`: that it has in full, 0 if none is known. `rejected`: of which it refused something, with the refusal
+    `nack` (`type version message names`); 0 for none. `seen_at`: since when this is so.
+    """
+
+    id: str
+    cluster: str
+    labels: Mapping[str, str]
+    region: str
+    zone: str
+    connected: bool
+    revision: int
+    rejected: int
+    nack: Mapping[str, Any] | None
+    seen_at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All nodes that any control plane knows. `since`: from when on all living control planes have watched them."""
+
+    nodes: Mapping[str, FleetNode]
+    since: datetime

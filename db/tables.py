@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     false,
     func,
+    text,
 )
 
 metadata = MetaData(
@@ -35,6 +36,7 @@ metadata = MetaData(
 )
 
 TIME = DateTime(timezone=True)
+OPEN = "state IN ('running', 'paused', 'halted')"  # of a rollout: it may still move
 
 revisions = Table(
     "revisions",
@@ -77,6 +79,7 @@ head = Table(
     Column("id", SmallInteger, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Column("keys_version", BigInteger, nullable=False, server_default="0"),
+    Column("rollout_version", BigInteger, nullable=False, server_default="0"),  # counts changes of rollouts and freezes
     # the audit chain's end, so that cutting off its last rows is seen too
     Column("audit_number", BigInteger, nullable=False, server_default="0"),
     Column("audit_hash", LargeBinary, nullable=False, server_default=func.decode("", "hex")),
@@ -119,6 +122,13 @@ api_keys = Table(
     Column("revoked_at", TIME),
     Column("last_used_at", TIME),
     Column("keys_version", BigInteger, nullable=False, index=True),  # head.keys_version of its last change
+    Column("disabled_at", TIME),
+    Column("allowed_ips", ARRAY(Text), nullable=False, server_default="{}"),  # CIDR ranges; none: from anywhere
+    Column("labels", Text, nullable=False, server_default="{}"),  # JSON
+    # The secret before a rotation, good until then.
+    Column("previous_digest", LargeBinary),
+    Column("previous_pepper_version", Integer),
+    Column("previous_until", TIME),
 )
 
 admin_tokens = Table(
@@ -160,4 +170,62 @@ endpoints_version = Table(
     metadata,
     Column("id", SmallInteger, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
     Column("version", BigInteger, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("revision", BigInteger, ForeignKey("revisions.number"), primary_key=True, autoincrement=False),
+    Column("base", BigInteger, nullable=False),  # what nodes have that no wave has taken
+    Column(
+        "state",
+        Text,
+        CheckConstraint(
+            "state IN ('running', 'paused', 'halted', 'done', 'rolled_back', 'aborted', 'superseded')", name="state"
+        ),
+        nullable=False,
+    ),
+    Column("wave", Integer, nullable=False, server_default="-1"),  # the newest that was started; -1: none
+    Column("members", Text, nullable=False, server_default="[]"),  # JSON: node ids, a list for each started wave
+    Column("excused", Text, nullable=False, server_default="[]"),  # JSON: node ids that no longer halt it
+    Column("wave_at", TIME, nullable=False),  # since when the current wave, or the wait for the first one, lasts
+    Column("acked_at", TIME),  # since when all of the current wave have it
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("events", Text, nullable=False, server_default="[]"),  # JSON: {at, what, who, ...}, only ever appended
+    Index("uq_rollouts_open", text("(1)"), unique=True, postgresql_where=text(OPEN)),
+)
+
+# A row exists while rollouts are frozen.
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("id", SmallInteger, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", TIME, nullable=False),
+)
+
+# What control planes see of the fleet. It is no history: rows of what is gone are deleted.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("since", TIME, nullable=False),  # it has been heard from without a gap since then
+    Column("seen_at", TIME, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("replica", Text, ForeignKey("replicas.id", ondelete="CASCADE"), primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON
+    Column("region", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("connected", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False),  # that it has in full; 0: none that is known
+    Column("rejected", BigInteger, nullable=False),  # of which it refused something; 0: none
+    Column("nack", Text, nullable=False),  # JSON: {type, version, message, names}, or null
+    Column("seen_at", TIME, nullable=False),  # since when the row is as it is
 )

@@ -102,6 +102,9 @@ class Client:
     def put(self, path: str, body: Any) -> Any:
         return self._call("PUT", path, TIMEOUT_SECONDS, json=body)
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._call("PATCH", path, TIMEOUT_SECONDS, json=body)
+
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path, TIMEOUT_SECONDS)
 

@@ -59,7 +59,7 @@ class ControlPlane:
     """All that a control plane is told."""
 
     database_url: str = field(repr=False)
-    pepper: bytes = field(repr=False)
+    peppers: Mapping[int, bytes] = field(repr=False)
     api: Address
     xds: Address
     decisions: tuple[tuple[str, int], ...]
@@ -169,7 +169,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     hub = Hub()
     publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
     hub.current = Freshness(engine, publisher)
-    service = Service(engine, publisher, hub, builder, config.pepper)
+    service = Service(engine, publisher, hub, builder, config.peppers)
     registry = CollectorRegistry()
     api = _http_server(app.create(service, tokens.Tokens(engine), registry))
     tls = ServerTls(*config.xds_tls, config.xds_trust_domain) if config.xds_tls else None
@@ -229,6 +229,13 @@ def _sources(config: ControlPlane, engine: "AsyncEngine") -> "list[Source]":
     if config.endpoints_dns:
         found.append(Dns(config.endpoints_dns, config.endpoints_dns_interval))
     return found
+
+
+def peppers(file: Path) -> dict[int, bytes]:
+    """By version. Raises ValueError."""
+    from policy.authz.peppers import parse
+
+    return parse(file.read_bytes())
 
 
 def decisions_config(**parts: Any) -> "DecisionsConfig":

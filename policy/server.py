@@ -18,6 +18,7 @@ from db import engine as engines
 from db.watch import HeadWatch
 from policy.authz.directory import KeyTable
 from policy.authz.lastused import LastUsed
+from policy.authz.rehashing import Rehashing
 from policy.authz.service import NAME as AUTHORIZATION
 from policy.authz.service import Authorization
 from policy.authz.store import KeyStore
@@ -30,6 +31,9 @@ from policy.cache.valkey import ValkeyStore as ValkeyCache
 from policy.faults import where
 from policy.follow import Follower
 from policy.metrics import Metrics
+from policy.quota.lease import Lease
+from policy.quota.service import NAME as QUOTAS
+from policy.quota.service import RateLimitQuota
 from policy.ratelimit.memory import MemoryStore
 from policy.ratelimit.service import NAME as RATE_LIMIT
 from policy.ratelimit.service import RateLimit
@@ -84,9 +88,12 @@ class Decisions:
         table = KeyTable(self._engine)
         self._keys = KeyStore(table)
         self._last_used = LastUsed(table.touch)
+        self._rehashing = Rehashing(config.peppers, table.rehash, self._keys.changed)
         self._users = Users(config.secrets_dir)
         self._store: Store = ValkeyStore(config.valkey_url) if config.valkey_url else MemoryStore()
         self._library = Library(_cache(config.valkey_url))
+        self._quotas = RateLimitQuota(self.views, self.metrics, serving=config.valkey_url is None)
+        self._lease = Lease(config.valkey_url, self._share_out) if config.valkey_url else None
         self._health: Any = health.aio.HealthServicer()
         self._serving = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,17 +111,23 @@ class Decisions:
         follower = Follower(
             self._engine, HeadWatch(self._config.database_url), self.views, self._keys, self._serving.set
         )
-        self._tasks = [asyncio.create_task(work) for work in (follower.run(), self._announce(), self._flush())]
+        work = [follower.run(), self._announce(), self._flush(), self._quotas.run()]
+        if self._lease is not None:
+            work.append(self._lease.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
         log.info("decisions_started", address=self._config.address, port=self.port)
 
     async def stop(self, drain: float = DRAIN) -> None:
         """Health first, so that nobody new comes; then up to `drain` seconds for those who are being answered."""
         await self._health.enter_graceful_shutdown()
+        self._quotas.serve(False)  # its streams would outlast any drain
         await self._servers.stop(drain)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush_once()
+        if self._lease is not None:
+            await self._lease.close()
         await self._keys.close()
         self._users.close()
         await self._store.close()
@@ -132,15 +145,22 @@ class Decisions:
         await self._serving.wait()
 
     def _make_servers(self) -> Servers:
-        authorization = Authorization(
-            self.views, self._keys, self._last_used, self._config.peppers, self.metrics, self._users
-        )
         limits = RateLimit(self.views, self._store, self.metrics)
+        authorization = Authorization(
+            self.views,
+            self._keys,
+            self._last_used,
+            self._config.peppers,
+            self.metrics,
+            self._users,
+            limits,
+            self._rehashing,
+        )
         cache = ResponseCache(self._library, self.metrics)
         config = self._config
         return Servers(
             (authorization.method(), limits.method()),
-            (cache.handler(),),
+            (cache.handler(), self._quotas.handler()),
             self._health,
             addresses=Addresses(config.address, config.streams_address),
             transport=config.transport,
@@ -157,6 +177,14 @@ class Decisions:
     async def _announce(self) -> None:
         await self._serving.wait()
         await self._report(health_pb2.HealthCheckResponse.SERVING)
+        await self._share_out(self._quotas.serving)
+
+    async def _share_out(self, sharing: bool) -> None:
+        """Whether it is this process that shares out quotas. Its health says so: Envoys open their streams there."""
+        self._quotas.serve(sharing)
+        states = health_pb2.HealthCheckResponse
+        ready = sharing and self._serving.is_set()
+        await self._health.set(QUOTAS, states.SERVING if ready else states.NOT_SERVING)
 
     async def _report(self, status: Any) -> None:
         for service in SERVICES:
@@ -170,6 +198,7 @@ class Decisions:
     async def _flush_once(self) -> None:
         try:
             await self._last_used.flush()
+            await self._rehashing.flush()
         except Exception as error:
             log.error("last_used_not_written", **where(error))
 

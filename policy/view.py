@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway import quotas
 from gateway.model import ApiKeys, Gateway, SubjectAltName
+from gateway.quotas import Quota
 from policy.ratelimit import tree
+from policy.ratelimit.asking import Asking
 from policy.ratelimit.tree import Tree
 
 
@@ -62,7 +65,9 @@ class PolicyView:
     certificate_sources: Mapping[str, CertificateSource]
     routes: frozenset[str]
     limits: Tree
+    quotas: Mapping[tuple[str, str], Quota]
     ietf_headers: bool
+    asking: Asking
 
     @classmethod
     def of(cls, gateway: Gateway, revision: int = 0) -> "PolicyView":
@@ -81,7 +86,9 @@ class PolicyView:
             },
             routes=frozenset(f"{m}/{r}" for m, module in gateway.modules.items() for r in module.routes),
             limits=tree.build(gateway),
+            quotas=quotas.by_head(gateway),
             ietf_headers="draft-ietf" in gateway.rate_limit_defaults.headers,
+            asking=Asking.of(gateway),
         )
 
     def tier(self, claimed: object) -> str:

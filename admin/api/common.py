@@ -48,8 +48,13 @@ def key(row: KeyRow) -> dict[str, Any]:
         "consumer": row.consumer,
         "tier": row.tier,
         "scopes": list(row.scopes),
+        "allowed_ips": list(row.allowed_ips),
+        "labels": dict(row.labels),
         "created_at": time(row.created_at),
         "expires_at": time(row.expires_at),
         "revoked_at": time(row.revoked_at),
+        "disabled_at": time(row.disabled_at),
+        "old_secret_until": time(row.previous_until),
+        "pepper_version": row.pepper_version,
         "last_used_at": time(row.last_used_at),
     }

@@ -110,22 +110,32 @@ class ClientCertificates(Model):
 # ------------------------------------------------------------------------------------------------------ tiers, limits
 Per = Annotated[str, StringConstraints(pattern=r"^(client|ip|route|claim:[A-Za-z0-9_.-]{1,64})$")]
 
+CostFrom = Annotated[str, StringConstraints(pattern=r"^(response_bytes|response_header:[a-z0-9-]{1,64})$")]
+
 
 class RateLimit(Model):
     """`limit` requests for each distinct value of `per`. `shadow`: counted and reported, never enforced.
 
-    `mode`: `exact` is counted for all Envoys together by the decision service, `local` by each Envoy for itself.
+    `mode`: `exact` is counted for all Envoys together by the decision service, `local` by each Envoy for itself; of a
+    `quota` each Envoy gets a share by what it is asked for, and counts that itself.
 
     With a `burst` that many may come at once and the rest comes evenly, instead of all at any time of the window.
+    `algorithm`: how an exact limit is counted; `gcra` where there is a `burst`, else `sliding`.
+    `cost_from`: what `cost` is counted by once the response is there; the request itself only needs something left.
+    `count_denied`: refused requests count as well. `on_error`: for this limit, in place of the default's.
     """
 
     limit: RateField
     per: Per | tuple[Per, ...] = "client"
     name: Name | None = None
     cost: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    cost_from: CostFrom | None = None
+    algorithm: Literal["sliding", "fixed", "log", "gcra"] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    count_denied: bool = False
+    on_error: Literal["allow", "deny"] | None = None
     shadow: bool = False
-    mode: Literal["exact", "local"] = "exact"
+    mode: Literal["exact", "local", "quota"] = "exact"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -157,8 +167,12 @@ class LimitedResponse(Model):
 
 
 class RateLimitDefaults(Model):
-    """`on_error`: what happens to requests while the rate limit service or its store cannot be reached."""
+    """`on_error`: what happens to requests while the rate limit service or its store cannot be reached.
+
+    `decision`: whether Envoy asks who calls and whether the limits have room in two calls, or in one where it can.
+    """
 
     on_error: Literal["allow", "deny"] = "allow"
     headers: tuple[Literal["x-ratelimit", "draft-ietf"], ...] = ("x-ratelimit",)
     response: LimitedResponse = LimitedResponse()
+    decision: Literal["separate", "combined"] = "separate"

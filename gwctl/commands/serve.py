@@ -111,7 +111,7 @@ def control_plane(
         refuse_plaintext(xds_rest_address, "xDS by polling", insecure_plaintext)
     config = serve.ControlPlane(
         database_url=database_url,
-        pepper=_pepper(pepper_file),
+        peppers=_peppers(pepper_file),
         api=api_address,
         xds=xds_address,
         xds_rest=xds_rest_address,
@@ -158,7 +158,7 @@ def decisions(
     config = serve.decisions_config(
         address=str(address),
         database_url=database_url,
-        peppers={1: _pepper(pepper_file)},
+        peppers=_peppers(pepper_file),
         secrets_dir=secrets_dir,
         valkey_url=valkey_url,
         metrics_address=str(metrics_address) if metrics_address else None,
@@ -190,11 +190,11 @@ def _tls(*files: Path | None) -> serve.TlsFiles | None:
     return serve.TlsFiles(*given)
 
 
-def _pepper(file: Path) -> bytes:
-    pepper = file.read_bytes().strip()
-    if len(pepper) < 16:
-        raise Failure(Exit.FAILED, f"{file} holds less than 16 bytes", "head -c 32 /dev/urandom | base64 > FILE")
-    return pepper
+def _peppers(file: Path) -> dict[int, bytes]:
+    try:
+        return serve.peppers(file)
+    except ValueError as error:
+        raise Failure(Exit.FAILED, f"{file}: {error}", "head -c 32 /dev/urandom | base64 > FILE") from None
 
 
 def _parse(address: str) -> tuple[str, int]:

@@ -5,7 +5,8 @@ it says so, and `conclude` or `admitted` decides with what was found. Where seve
 by itself (`Facts.ways`) and `together` joins them.
 """
 
-from collections.abc import Mapping, Sequence
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -13,27 +14,48 @@ from typing import Any, Final
 from policy.authz import basic, certificates, keys
 from policy.authz.basic import Password
 from policy.authz.facts import Facts, Token
-from policy.authz.identity import Identity, KeyRecord
+from policy.authz.identity import Identity, KeyRecord, Network
 from policy.authz.keys import ParsedKey
+from policy.authz.peppers import Peppers
 from policy.view import BasicSource, KeySource, PolicyView
 
 REALM: Final = "tollhouse"
 
 
 class Reason(StrEnum):
-    """Why a request was denied: for metrics and access logs. Callers hear the detail, which tells less."""
+    """Why a request was denied: for metrics and access logs. Callers hear the code and the detail, which tell less."""
 
     NOT_CONFIGURED = "not_configured"
     NO_CREDENTIALS = "no_credentials"
     SEVERAL_KEYS = "several_keys"
     MALFORMED_KEY = "malformed_key"
     UNKNOWN_KEY = "unknown_key"
+    WRONG_SECRET = "wrong_secret"  # noqa: S105 - the name of a reason
     REVOKED_KEY = "revoked_key"
+    DISABLED_KEY = "disabled_key"
     EXPIRED_KEY = "expired_key"
+    WRONG_ADDRESS = "wrong_address"
     NO_SUBJECT = "no_subject"
     MALFORMED_PASSWORD = "malformed_password"  # noqa: S105 - the name of a reason
     WRONG_PASSWORD = "wrong_password"  # noqa: S105 - the same
     UNKNOWN_CERTIFICATE = "unknown_certificate"
+
+    @property
+    def code(self) -> str:
+        """What a caller hears. Every fault of a key sounds the same, but for its end: its holder may learn that."""
+        return CODES.get(self, "invalid_key")
+
+
+CODES: Final = {
+    Reason.NOT_CONFIGURED: "not_configured",
+    Reason.NO_CREDENTIALS: "no_credentials",
+    Reason.SEVERAL_KEYS: "several_keys",
+    Reason.EXPIRED_KEY: "expired_key",
+    Reason.NO_SUBJECT: "invalid_token",
+    Reason.MALFORMED_PASSWORD: "invalid_password",
+    Reason.WRONG_PASSWORD: "invalid_password",
+    Reason.UNKNOWN_CERTIFICATE: "invalid_certificate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +181,45 @@ def conclude(
     needed: NeedsKey,
     record: KeyRecord | None,
     *,
-    peppers: Mapping[int, bytes],
+    peppers: Peppers,
     now: float,
 ) -> Decision:
     """`record`: what is stored under the key's id. Only who holds the whole key can learn that it has expired."""
-    pepper = peppers.get(record.pepper_version) if record else None
-    if record is not None and pepper is None:
-        return Undecided(f"the pepper of version {record.pepper_version} is not here")
-    if record is None or pepper is None or not keys.same(keys.digest(pepper, needed.key.text), record.digest):
+    if record is None:
         return _unauthenticated(facts, Reason.UNKNOWN_KEY, _INVALID)
+    known = [(digest, peppers[version]) for digest, version in record.digests(now) if version in peppers]
+    if not any(keys.same(keys.digest(pepper, needed.key.text), digest) for digest, pepper in known):
+        if record.pepper_version not in peppers:
+            return Undecided(f"the pepper of version {record.pepper_version} is not here")
+        return _unauthenticated(facts, Reason.WRONG_SECRET, _INVALID)
     identity = Identity(record.consumer, view.tier(record.tier), record.scopes, "key", record.id)
-    if record.revoked:
-        return _unauthenticated(facts, Reason.REVOKED_KEY, _INVALID, identity)
-    if record.expires_at is not None and now >= record.expires_at:
-        return _unauthenticated(facts, Reason.EXPIRED_KEY, "The API key has expired.", identity)
+    if (fault := _fault(record, facts.address, now)) is not None:
+        detail = "The API key has expired." if fault is Reason.EXPIRED_KEY else _INVALID
+        return _unauthenticated(facts, fault, detail, identity)
     forward = needed.source.forward_client_id
     return _allow(facts, identity, ((forward, identity.client),) if forward else ())
+
+
+def _fault(record: KeyRecord, address: str, now: float) -> Reason | None:
+    """Why the whole key does not help its holder."""
+    if record.revoked:
+        return Reason.REVOKED_KEY
+    if record.disabled:
+        return Reason.DISABLED_KEY
+    if record.networks and not _within(address, record.networks):  # before its end: who stole it learns nothing
+        return Reason.WRONG_ADDRESS
+    expired = record.expires_at is not None and now >= record.expires_at
+    return Reason.EXPIRED_KEY if expired else None
+
+
+def _within(address: str, networks: Sequence[Network]) -> bool:
+    """An IPv4 caller of a listener that speaks both comes as ::ffff:a.b.c.d."""
+    try:
+        at = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = at.ipv4_mapped if isinstance(at, ipaddress.IPv6Address) else None
+    return any((mapped or at) in network for network in networks)
 
 
 def _from_token(facts: Facts, token: Token, view: PolicyView) -> Decision:
@@ -207,6 +252,10 @@ def _allow(facts: Facts, identity: Identity, forwarded: tuple[tuple[str, str], .
 
 
 def _unauthenticated(facts: Facts, reason: Reason, detail: str, identity: Identity | None = None) -> Deny:
+    """A challenge for each scheme (RFC 9110, 11.6.1). RFC 6750 wants a token's fault named, and only where one came."""
     accepted = {"Bearer": facts.providers, "ApiKey": facts.key_sources, "Basic": facts.basic_sources}
-    challenge = ", ".join(f'{scheme} realm="{REALM}"' for scheme, sources in accepted.items() if sources)
+    challenges = [f'{scheme} realm="{REALM}"' for scheme, sources in accepted.items() if sources]
+    if reason is Reason.NO_SUBJECT:
+        challenges[0] += ', error="invalid_token"'
+    challenge = ", ".join(challenges)
     return Deny(401, reason, detail, challenge, identity)

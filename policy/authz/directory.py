@@ -1,6 +1,7 @@
 """API keys in PostgreSQL, as this room sees them."""
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -8,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db import engine as engines
 from db import keys
 from db.rows import KeyRow
-from policy.authz.identity import KeyRecord
+from policy.authz.identity import KeyRecord, Previous
 from policy.unavailable import Unavailable
 
 
@@ -40,6 +41,13 @@ class KeyTable:
         except engines.Unavailable as error:
             raise Unavailable("the key table cannot be reached") from error
 
+    async def rehash(self, made: Sequence[keys.Rehash]) -> None:
+        """Stores digests under a newer pepper, of keys whose digest is still the old one. Raises Unavailable."""
+        try:
+            await engines.run(self._engine, lambda c: keys.rehash(c, made))
+        except engines.Unavailable as error:
+            raise Unavailable("the key table cannot be reached") from error
+
 
 def record(row: KeyRow) -> KeyRecord:
     return KeyRecord(
@@ -51,4 +59,13 @@ def record(row: KeyRow) -> KeyRecord:
         pepper_version=row.pepper_version,
         expires_at=row.expires_at.timestamp() if row.expires_at else None,
         revoked=row.revoked_at is not None,
+        disabled=row.disabled_at is not None,
+        networks=tuple(ipaddress.ip_network(network) for network in row.allowed_ips),
+        previous=_previous(row),
     )
+
+
+def _previous(row: KeyRow) -> Previous | None:
+    if row.previous_digest is None or row.previous_pepper_version is None or row.previous_until is None:
+        return None
+    return Previous(bytes(row.previous_digest), row.previous_pepper_version, row.previous_until.timestamp())

@@ -82,7 +82,8 @@ class Facts:
             )
 
 
-def facts(request: external_auth_pb2.CheckRequest, view: PolicyView) -> Facts:
+def facts(request: external_auth_pb2.CheckRequest, view: PolicyView, address: str = "") -> Facts:
+    """`address`: the caller's as Envoy knows it; the request itself has that of the connection, a proxy's perhaps."""
     attributes = request.attributes
     settings, http = attributes.context_extensions, attributes.request.http
     jwt, sources = (
@@ -104,7 +105,7 @@ def facts(request: external_auth_pb2.CheckRequest, view: PolicyView) -> Facts:
         certificate_sources=certificates.found,
         all_of=all_of,
         optional=settings.get("optional", "") == "true",
-        address=attributes.source.address.socket_address.address,
+        address=address or attributes.source.address.socket_address.address,
         tokens=tuple(_tokens(attributes.metadata_context.filter_metadata, jwt.found)),
         keys=tuple((source, value) for source in sources.found for value in _keys(http, cookies, source)),
         cookies=cookies,
@@ -141,9 +142,22 @@ def _tokens(metadata: Mapping[str, struct_pb2.Struct], providers: Iterable[Provi
             yield Token(provider.name, _value(claims, "sub"), tier, _value(claims, provider.scope_claim))
 
 
+def claim(request: external_auth_pb2.CheckRequest, provider: str, path: tuple[str, ...]) -> Any:
+    """What a provider's verified token says there; None if it says nothing, or none came."""
+    metadata = request.attributes.metadata_context.filter_metadata
+    if JWT_NAMESPACE not in metadata:
+        return None
+    payloads = metadata[JWT_NAMESPACE].fields
+    return _at(payloads[provider].struct_value.fields, path) if provider in payloads else None
+
+
 def _value(claims: Mapping[str, struct_pb2.Value], name: str) -> Any:
+    return _at(claims, claim_path(name))
+
+
+def _at(claims: Mapping[str, struct_pb2.Value], path: tuple[str, ...]) -> Any:
     """A claim as a Python value; a structure as None, since nothing here is one."""
-    *outer, last = claim_path(name)
+    *outer, last = path
     for key in outer:
         if key not in claims:
             return None

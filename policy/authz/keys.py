@@ -57,7 +57,11 @@ def mint(pepper: bytes, environment: str = "live") -> MintedKey:
     """
     if _ENVIRONMENT.fullmatch(environment) is None:
         raise ValueError("the environment of a key is 1 to 16 lower-case letters and digits, a letter first")
-    prefix = f"gw_{environment}_{_random(ID_LENGTH)}"
+    return remint(pepper, f"gw_{environment}_{_random(ID_LENGTH)}")
+
+
+def remint(pepper: bytes, prefix: str) -> MintedKey:
+    """Another secret for a key that there is: its id stays. `prefix`: as it was minted."""
     body = f"{prefix}_{_random(SECRET_LENGTH)}"
     text = f"{body}_{checksum(body)}"
     return MintedKey(id=prefix.rpartition("_")[2], text=text, digest=digest(pepper, text), prefix=prefix)

@@ -14,6 +14,7 @@ from google.rpc import code_pb2
 from policy.authz.check import Allow, Deny
 from policy.authz.identity import Identity
 
+OVER_LIMIT: Final = "over_limit"
 OVERWRITE: Final = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -28,8 +29,14 @@ def response(decision: Allow | Deny) -> external_auth_pb2.CheckResponse:
     if decision.challenge:
         denied.denied_response.headers.append(_header("www-authenticate", decision.challenge))
     _describe(denied.dynamic_metadata, decision.identity)
-    denied.dynamic_metadata["denied"] = decision.reason.value
+    described(denied, decision.reason.value, decision.reason.code)
     return denied
+
+
+def described(response: external_auth_pb2.CheckResponse, reason: str, code: str) -> None:
+    """Why not: `reason` for the access log, `code` for the caller (Envoy writes it into the problem detail)."""
+    response.dynamic_metadata["denied"] = reason
+    response.dynamic_metadata["code"] = code
 
 
 def _allowed(decision: Allow) -> external_auth_pb2.CheckResponse:

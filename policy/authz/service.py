@@ -6,12 +6,14 @@ possible the RPC fails, and Envoy answers `status_on_error` (503).
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from envoy.service.auth.v3 import external_auth_pb2
+from envoy.service.ratelimit.v3 import rls_pb2
 
 from policy import rpc
+from policy.authz import combined
 from policy.authz.check import (
     Allow,
     Decision,
@@ -26,29 +28,36 @@ from policy.authz.check import (
 )
 from policy.authz.facts import Facts, facts
 from policy.authz.lastused import LastUsed
-from policy.authz.response import response
+from policy.authz.peppers import Peppers
+from policy.authz.rehashing import Rehashing
+from policy.authz.response import OVER_LIMIT, response
 from policy.authz.store import KeyStore
 from policy.authz.users import Users
 from policy.metrics import Metrics
+from policy.ratelimit.service import TIMEOUT as LIMITS_TIMEOUT
+from policy.ratelimit.service import RateLimit
 from policy.transport.method import Call, Method
 from policy.unavailable import Unavailable
 from policy.view import BasicSource, PolicyView, Views
 
 NAME: Final = "envoy.service.auth.v3.Authorization"
 TIMEOUT: Final = 0.45  # seconds, where Envoy waits for longer: passwords take their time on purpose
+ADDRESS: Final = "x-client-address"  # what Envoy says of who calls, beside the request
 
 
 class Authorization:
-    """`peppers`: by version; what digests of keys are made with."""
+    """`peppers`: what digests of keys are made with. `limits`: asked too where a route wants both answers at once."""
 
     def __init__(
         self,
         views: Views,
         keys: KeyStore,
         last_used: LastUsed,
-        peppers: Mapping[int, bytes],
+        peppers: Peppers,
         metrics: Metrics,
         users: Users | None = None,
+        limits: RateLimit | None = None,
+        rehashing: Rehashing | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._views = views
@@ -57,28 +66,55 @@ class Authorization:
         self._peppers = peppers
         self._metrics = metrics
         self._users = users or Users(None)
+        self._limits = limits
+        self._rehashing = rehashing
         self._now = now
 
     def method(self) -> Method[external_auth_pb2.CheckRequest, external_auth_pb2.CheckResponse]:
         return Method(f"/{NAME}/Check", external_auth_pb2.CheckRequest, self.check)
 
     async def check(self, request: external_auth_pb2.CheckRequest, call: Call) -> external_auth_pb2.CheckResponse:
-        return await rpc.guarded(call, lambda budget: self._answer(request, budget), TIMEOUT)
+        address = _address(call)
+        return await rpc.guarded(call, lambda budget: self._answer(request, address, budget), TIMEOUT)
 
-    async def _answer(self, request: external_auth_pb2.CheckRequest, budget: float) -> external_auth_pb2.CheckResponse:
+    async def _answer(
+        self, request: external_auth_pb2.CheckRequest, address: str, budget: float
+    ) -> external_auth_pb2.CheckResponse:
         view = self._views.current
         if view is None:
             self._metrics.authz("", "unavailable")
             raise Unavailable("no gateway has been loaded yet")
-        known = facts(request, view)
+        known = facts(request, view, address)
         rule = known.route if known.route in view.routes else ""
         try:
             decision = await self._decide(known, view, budget)
+            answer = response(decision)
+            if isinstance(decision, Allow) and combined.asked_here(request):
+                asked = combined.question(view.asking, request, known, decision)
+                await self._limit(answer, asked, view, budget)
         except Unavailable:
             self._metrics.authz(rule, "unavailable")
             raise
-        self._metrics.authz(rule, "allow" if isinstance(decision, Allow) else decision.reason.value)
-        return response(decision)
+        self._metrics.authz(rule, _result(decision, answer))
+        return answer
+
+    async def _limit(
+        self,
+        answer: external_auth_pb2.CheckResponse,
+        asked: rls_pb2.RateLimitRequest | None,
+        view: PolicyView,
+        budget: float,
+    ) -> None:
+        """Turns permission into a refusal where a limit is over. Raises Unavailable as `on_error` says."""
+        if asked is None:
+            return
+        try:
+            if self._limits is None:
+                raise Unavailable("no limits are kept here")
+            combined.add(answer, view.asking, await self._limits.decide(asked, min(budget, LIMITS_TIMEOUT)))
+        except Unavailable:
+            if view.asking.deny:
+                raise
 
     async def _decide(self, known: Facts, view: PolicyView, budget: float) -> Allow | Deny:
         if not known.all_of or known.unknown:
@@ -124,4 +160,19 @@ class Authorization:
         decision = conclude(known, view, needed, record, peppers=self._peppers, now=now)
         if isinstance(decision, Allow):
             self._last_used.note(needed.key.id, now)
+            if self._rehashing is not None and record is not None:
+                self._rehashing.note(record, needed.key.text)
         return decision
+
+
+def _address(call: Call) -> str:
+    for key, value in call.invocation_metadata():
+        if key == ADDRESS:
+            return str(value)
+    return ""
+
+
+def _result(decision: Allow | Deny, answer: external_auth_pb2.CheckResponse) -> str:
+    if isinstance(decision, Deny):
+        return decision.reason.value
+    return OVER_LIMIT if answer.status.code else "allow"

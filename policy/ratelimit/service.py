@@ -35,9 +35,10 @@ class RateLimit:
     async def should_rate_limit(self, request: rls_pb2.RateLimitRequest, call: Call) -> rls_pb2.RateLimitResponse:
         if not request.domain or not request.descriptors:
             await rpc.refuse(call, grpc.StatusCode.INVALID_ARGUMENT, "a domain and descriptors are required")
-        return await rpc.guarded(call, lambda budget: self._decide(request, budget), self._timeout)
+        return await rpc.guarded(call, lambda budget: self.decide(request, budget), self._timeout)
 
-    async def _decide(self, request: rls_pb2.RateLimitRequest, budget: float) -> rls_pb2.RateLimitResponse:
+    async def decide(self, request: rls_pb2.RateLimitRequest, budget: float) -> rls_pb2.RateLimitResponse:
+        """Raises Unavailable."""
         try:
             return await self._answer(request, budget)
         except Unavailable:

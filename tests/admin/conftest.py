@@ -109,7 +109,7 @@ async def control_plane(
     registered = Registered(engine, endpoints.watch(url, poll=0.5, patience=2.0))
     builder = Builder(settings, SecretStore(directory), envoy, ServiceRegistry([registered]))
     publisher = Publisher(engine, HeadWatch(url, poll=0.5, patience=2.0), builder, hub)
-    service = Service(engine, publisher, hub, builder, pepper)
+    service = Service(engine, publisher, hub, builder, {1: pepper})
     token = await tokens.ensure(engine)
     assert (token is not None) is first, "the first start, and only that, makes a token"
     application = app.create(service, tokens.Tokens(engine), CollectorRegistry())

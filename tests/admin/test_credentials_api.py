@@ -225,3 +225,58 @@ async def test_no_secret_is_found_in_logs_or_the_database(
         assert canary not in output
     for raw in (api.pepper, (Path(api.secrets) / "lab-hs").read_bytes()):
         assert raw.hex() not in dump
+
+
+async def test_a_rotation_gives_a_key_another_secret(api: Api, document: str) -> None:
+    await api.applied(document)
+    made = await create(api, labels={"team": "billing"})
+    answer = await api.client.post(f"/v1/keys/{made['id']}/rotate", json={"overlap": "2h"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    rotated = answer.json()
+    assert rotated["key"] != made["key"]
+    assert rotated["key"].startswith(made["prefix"])
+    assert timedelta(minutes=119) < soon(rotated["old_secret_until"]) <= timedelta(hours=2)
+    unchanged = {"id", "consumer", "tier", "labels", "expires_at", "created_at"}
+    assert {name: rotated[name] for name in unchanged} == {name: made[name] for name in unchanged}
+    row = await engines.run(api.engine, lambda c: stored.get(c, made["id"]))
+    assert row is not None
+    assert row.digest == texts.digest(api.pepper, rotated["key"])
+    assert row.previous_digest == texts.digest(api.pepper, made["key"])
+    renewed = (
+        await api.client.post(f"/v1/keys/{made['id']}/rotate", json={"overlap": "0s", "expires_in": "1h"})
+    ).json()
+    assert soon(renewed["expires_at"]) <= timedelta(hours=1)
+    entry = (await api.client.get("/v1/audit?limit=1")).json()["entries"][0]
+    assert (entry["action"], entry["object"]) == ("key.rotate", made["id"])
+    assert (await api.client.post("/v1/keys/nobody/rotate", json={})).status_code == 404
+    assert (await api.client.post(f"/v1/keys/{made['id']}/rotate", json={"overlap": "91d"})).status_code == 422
+    await api.client.delete(f"/v1/keys/{made['id']}")
+    gone = await api.client.post(f"/v1/keys/{made['id']}/rotate", json={})
+    assert (gone.status_code, gone.json()["code"]) == (409, "key_revoked")
+
+
+async def test_what_a_key_may_do_is_changed(api: Api, document: str) -> None:
+    await api.applied(document)
+    made = await create(api, allowed_ips=["192.0.2.7", "2001:DB8::/32"])
+    assert made["allowed_ips"] == ["192.0.2.7/32", "2001:db8::/32"]
+    path = f"/v1/keys/{made['id']}"
+    disabled = (await api.client.patch(path, json={"disabled": True, "scopes": ["a"]})).json()
+    assert disabled["disabled_at"] is not None
+    assert (disabled["scopes"], disabled["allowed_ips"]) == (["a"], made["allowed_ips"])
+    enabled = (await api.client.patch(path, json={"disabled": False, "allowed_ips": [], "labels": {"a": "b"}})).json()
+    assert (enabled["disabled_at"], enabled["allowed_ips"], enabled["labels"]) == (None, [], {"a": "b"})
+    listed = (await api.client.get("/v1/keys")).json()
+    assert listed["pepper_version"] == listed["keys"][0]["pepper_version"] == 1
+    entry = (await api.client.get("/v1/audit?limit=1")).json()["entries"][0]
+    assert (entry["action"], entry["detail"]["disabled"]) == ("key.change", False)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"tier": "gold"}, {"allowed_ips": ["192.0.2.7/24"]}, {"allowed_ips": ["office"]}, {"scopes": ['"']}]
+)
+async def test_changes_that_are_refused(api: Api, document: str, body: Any) -> None:
+    await api.applied(document)
+    made = await create(api)
+    assert (await api.client.patch(f"/v1/keys/{made['id']}", json=body)).status_code == 422
+    assert (await api.client.patch("/v1/keys/nobody", json={"disabled": True})).status_code == 404

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db import keys, revisions, tokens
 from db.rows import KeyRow
@@ -127,3 +127,51 @@ async def test_tokens_work_until_revoked_or_expired(engine: AsyncEngine) -> None
         assert not await tokens.revoke(connection, ann.id)
         assert await tokens.find(connection, tokens.digest("gwt_ann")) is None
         assert await tokens.live(connection) == (bob,)
+
+
+async def test_a_rotated_key_keeps_the_secret_that_it_had_and_no_older_one(engine: AsyncEngine) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+
+    async def rotate(connection: AsyncConnection, digest: bytes, version: int) -> KeyRow | None:
+        return await keys.rotate(connection, "k1", digest=digest, pepper_version=version, until=until, expires_at=None)
+
+    await make(engine, "k1")
+    async with engine.begin() as connection:
+        await rotate(connection, b"second", 2)
+        rotated = await rotate(connection, b"third", 3)
+        assert rotated is not None
+        assert (rotated.digest, rotated.pepper_version) == (b"third", 3)
+        assert (rotated.previous_digest, rotated.previous_pepper_version) == (b"second", 2)
+        assert rotated.previous_until == until
+        assert rotated.keys_version == 3
+        await keys.revoke(connection, "k1")
+        assert await rotate(connection, b"fourth", 3) is None
+
+
+async def test_what_a_key_may_do_is_changed_and_told(engine: AsyncEngine) -> None:
+    await make(engine, "k1")
+    async with engine.begin() as connection:
+        values = {"scopes": ["x"], "allowed_ips": ["192.0.2.0/24"], "labels": {"team": "a"}, "disabled": True}
+        changed = await keys.change(connection, "k1", values)
+        assert changed is not None
+        assert (changed.scopes, changed.allowed_ips, changed.labels) == (("x",), ("192.0.2.0/24",), {"team": "a"})
+        again = await keys.change(connection, "k1", {"disabled": True, "name": "new"})
+        assert again is not None
+        assert (again.disabled_at, again.name, again.scopes) == (changed.disabled_at, "new", ("x",))
+        enabled = await keys.change(connection, "k1", {"disabled": False})
+        assert enabled is not None
+        assert enabled.disabled_at is None
+        assert enabled.keys_version == changed.keys_version + 2
+        assert await keys.change(connection, "nobody", {"disabled": False}) is None
+
+
+async def test_a_digest_is_replaced_only_while_it_is_the_one_that_was_seen(engine: AsyncEngine) -> None:
+    first, second = await make(engine, "k1"), await make(engine, "k2")
+    async with engine.begin() as connection:
+        await keys.rehash(
+            connection, [keys.Rehash("k2", b"another", b"new", 2), keys.Rehash("k1", first.digest, b"new", 2)]
+        )
+        one, two = await keys.get(connection, "k1"), await keys.get(connection, "k2")
+        assert one is not None and two is not None  # noqa: PT018
+        assert (one.digest, one.pepper_version, one.keys_version) == (b"new", 2, first.keys_version)
+        assert two == second

@@ -43,7 +43,7 @@ def test_the_risk_must_be_named(tmp_path: Path, options: list[str], environment:
 def test_the_control_plane_knows_its_own_parts() -> None:
     plane = ControlPlane(
         database_url="postgresql://tollhouse:secret@db.internal/tollhouse",
-        pepper=b"",
+        peppers={},
         api=Address("127.0.0.1", 9000),
         xds=Address("127.0.0.1", 9001),
         decisions=(("decisions.internal", 9002),),

@@ -1,5 +1,7 @@
 """Every way to be let in or refused, decided without a server."""
 
+from ipaddress import ip_network
+
 import pytest
 from envoy.service.auth.v3 import external_auth_pb2
 from google.protobuf.json_format import MessageToDict
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from policy.authz import keys
 from policy.authz.check import Allow, Deny, NeedsKey, Reason, Undecided, conclude, examine, scopes
 from policy.authz.facts import facts
-from policy.authz.identity import Identity, KeyRecord
+from policy.authz.identity import Identity, KeyRecord, Previous
 from policy.authz.response import response
 
 from .facts_of import ROUTE, check_request, view
@@ -18,6 +20,7 @@ from .facts_of import ROUTE, check_request, view
 PEPPERS = {1: b"p" * 32, 2: b"q" * 32}
 KEY = keys.mint(PEPPERS[1])
 NOW = 1_800_000_000.0
+OFFICE = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
 BOTH = 'Bearer realm="tollhouse", ApiKey realm="tollhouse"'
 
 
@@ -47,9 +50,11 @@ def decide(request, stored: KeyRecord | None = None, a_view=None):
         (check_request({"x-api-key": ""}), None, Reason.MALFORMED_KEY, False),
         (check_request({"x-api-key": KEY.text[:-1] + "!"}), record(), Reason.MALFORMED_KEY, False),
         (check_request({"x-api-key": KEY.text}), None, Reason.UNKNOWN_KEY, False),
-        (check_request({"x-api-key": KEY.text}), record(digest=b"x" * 32), Reason.UNKNOWN_KEY, False),
-        (check_request({"x-api-key": KEY.text}), record(pepper_version=2), Reason.UNKNOWN_KEY, False),
+        (check_request({"x-api-key": KEY.text}), record(digest=b"x" * 32), Reason.WRONG_SECRET, False),
+        (check_request({"x-api-key": KEY.text}), record(pepper_version=2), Reason.WRONG_SECRET, False),
         (check_request({"x-api-key": KEY.text}), record(revoked=True), Reason.REVOKED_KEY, True),
+        (check_request({"x-api-key": KEY.text}), record(disabled=True), Reason.DISABLED_KEY, True),
+        (check_request({"x-api-key": KEY.text}), record(networks=OFFICE), Reason.WRONG_ADDRESS, True),
         (check_request({"x-api-key": KEY.text}), record(expires_at=NOW), Reason.EXPIRED_KEY, True),
         (check_request({"x-api-key": f"{KEY.text},{KEY.text}"}), record(), Reason.SEVERAL_KEYS, False),
         (check_request({"x-api-key": KEY.text, "x-key": KEY.text}), record(), Reason.SEVERAL_KEYS, False),
@@ -63,7 +68,8 @@ def decide(request, stored: KeyRecord | None = None, a_view=None):
 def test_401(request_, stored, reason, known):
     denied = decide(request_, stored)
     assert isinstance(denied, Deny)
-    assert (denied.status, denied.reason, denied.challenge) == (401, reason, BOTH)
+    challenge = BOTH if reason is not Reason.NO_SUBJECT else BOTH.replace(", ", ', error="invalid_token", ')
+    assert (denied.status, denied.reason, denied.challenge) == (401, reason, challenge)
     assert (denied.identity is not None) == known
     assert KEY.text not in denied.detail
 
@@ -86,8 +92,18 @@ def test_403_for_a_request_that_our_compiler_did_not_configure(settings):
 
 def test_an_outsider_cannot_tell_a_revoked_key_from_one_that_never_was():
     sent = check_request({"x-api-key": KEY.text})
-    told = [decide(sent, stored) for stored in (None, record(revoked=True), record(digest=b"x" * 32))]
-    assert len({(d.status, d.detail, d.challenge) for d in told}) == 1
+    stored = (
+        None,
+        record(revoked=True),
+        record(disabled=True),
+        record(digest=b"x" * 32),
+        record(networks=OFFICE, expires_at=NOW - 1),
+    )
+    told = [decide(sent, one) for one in stored]
+    told.append(decide(check_request({"x-api-key": "gw_live_"}), None))
+    assert len({(d.status, d.detail, d.challenge, d.reason.code) for d in told}) == 1
+    assert told[0].reason.code == "invalid_key"
+    assert len({d.reason for d in told}) == len(told), "the access log knows which"
 
 
 def test_only_who_holds_the_key_learns_that_it_has_expired():
@@ -111,6 +127,38 @@ def test_what_this_view_does_not_know_is_not_decided(settings):
 
 def test_a_pepper_that_is_not_here_is_not_a_wrong_key():
     assert isinstance(decide(check_request({"x-api-key": KEY.text}), record(pepper_version=9)), Undecided)
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("192.0.2.9", True),
+        ("::ffff:192.0.2.9", True),
+        ("2001:db8::1", True),
+        ("192.0.3.9", False),
+        ("2001:db9::1", False),
+        ("", False),
+        ("192.0.2.9, 10.0.0.1", False),
+    ],
+)
+def test_a_key_works_from_its_networks_only(address, inside):
+    known = facts(check_request({"x-api-key": KEY.text}), view(), address)
+    needed = examine(known, view())
+    decided = conclude(known, view(), needed, record(networks=OFFICE), peppers=PEPPERS, now=NOW)
+    assert isinstance(decided, Allow) == inside
+
+
+def test_both_secrets_of_a_rotated_key_work_until_the_overlap_ends():
+    new = keys.remint(PEPPERS[2], KEY.prefix)
+    assert (new.id, new.prefix) == (KEY.id, KEY.prefix)
+    old = Previous(KEY.digest, 1, NOW + 1)
+    rotated = record(digest=new.digest, pepper_version=2, previous=old)
+    for text in (new.text, KEY.text):
+        assert isinstance(decide(check_request({"x-api-key": text}), rotated), Allow)
+    over = record(digest=new.digest, pepper_version=2, previous=old._replace(until=NOW))
+    assert isinstance(decide(check_request({"x-api-key": new.text}), over), Allow)
+    assert decide(check_request({"x-api-key": KEY.text}), over).reason is Reason.WRONG_SECRET
+    assert KEY.digest not in repr(over).encode()
 
 
 # ------------------------------------------------------------------------------------------------------- let in
@@ -220,9 +268,11 @@ def test_a_denial_describes_the_caller_where_known():
     described = MessageToDict(known.dynamic_metadata)
     assert described == {
         "client": "c_1", "tier": "gold", "scopes": [], "credential": "key", "key_id": "k1", "denied": "expired_key",
+        "code": "expired_key",
     }  # fmt: skip
     assert [(h.header.key, h.header.value) for h in known.denied_response.headers] == [("www-authenticate", "ApiKey")]
     assert known.denied_response.body == "d"
     assert MessageToDict(response(Deny(401, Reason.NO_CREDENTIALS, "d")).dynamic_metadata) == {
-        "denied": "no_credentials"
+        "denied": "no_credentials",
+        "code": "no_credentials",
     }

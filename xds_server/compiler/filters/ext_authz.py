@@ -6,6 +6,7 @@ An error or a slow answer is a 503, never an allow. The service denies a request
 from typing import Final
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
+from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.config_source_pb2 import V3
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import CheckSettings, ExtAuthz, ExtAuthzPerRoute
@@ -17,6 +18,7 @@ from google.protobuf.any_pb2 import Any
 
 from gateway.model import Gateway, Listener
 from xds_server.compiler import names
+from xds_server.compiler.combining import combined
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
 from xds_server.compiler.filters import Stage, discovered_filter
@@ -25,6 +27,8 @@ from xds_server.compiler.wire import boolean, exact, extension, grpc_service, li
 
 NAME: Final = "tollhouse/ext_authz"
 TIMEOUT: Final = 500
+ADDRESS: Final = HeaderValue(key="x-client-address", value="%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
+"""The caller's, behind trusted proxies too: a CheckRequest has that of the connection only."""
 
 
 def configure(context: Context, listener: Listener) -> HttpFilter | None:
@@ -41,6 +45,8 @@ def on_route(context: Context, spec: RouteSpec) -> Any | None:
         "jwt": ",".join(spec.identity.providers),
         "api_keys": ",".join(spec.identity.api_keys),
     } | _seldom(spec.identity)
+    if combined(context, spec):
+        extensions["limits"] = "here"
     return pack(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=extensions)))
 
 
@@ -53,9 +59,11 @@ def _seldom(identity: Identity) -> dict[str, str]:
 
 def extend(context: Context) -> TypedExtensionConfig:
     carriers = sorted(headers_with_credentials(context.gateway))
+    service = grpc_service(names.DECISIONS, TIMEOUT)
+    service.initial_metadata.append(ADDRESS)
     config = ExtAuthz(
         transport_api_version=V3,
-        grpc_service=grpc_service(names.DECISIONS, TIMEOUT),
+        grpc_service=service,
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=ServiceUnavailable),
         clear_route_cache=False,  # or the request could move to a route that it was not authorised for

@@ -3,7 +3,7 @@
 Last before the router: refused requests cost their callers nothing. Every metadata entry has a default, because Envoy
 drops a descriptor one of whose entries is missing, and its limits with it. Values come from verified metadata and the
 connection's address, never from a header. Envoy never asks on routes that answer themselves, so those send none. What a
-request costs is the service's to say; Envoy always reports one hit.
+request costs is the service's to say; Envoy reports one hit, or, when the stream is done, what the response cost.
 """
 
 from typing import Final
@@ -23,6 +23,7 @@ from gateway.claims import claim_path
 from gateway.model import Listener
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler import names
+from xds_server.compiler.combining import combined
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, http_filter
 from xds_server.compiler.identity import DECIDED_NAMESPACE, JWT_NAMESPACE, Identity, RouteSpec
@@ -58,7 +59,7 @@ def configure(context: Context, listener: Listener) -> HttpFilter | None:
 
 def on_route(context: Context, spec: RouteSpec) -> Any | None:
     route = spec.resolved
-    if route is None or not spec.reaches_upstream:
+    if route is None or not spec.reaches_upstream or combined(context, spec):
         return None
     anonymous = spec.identity.kind == "open"
     shapes = context.once((NAME, anonymous), lambda: limits.tier_shapes(context.gateway, anonymous=anonymous))
@@ -83,8 +84,29 @@ def per_route(
 
     tier = context.once((NAME, identity, "tier", route.tier), lambda: tier_entry(context, identity, route))
     descriptors = [[tier, *map(shared, shape)] for shape in shapes]
-    descriptors += [[constant(*node.head), *map(shared, node.keys)] for node in limits.route_nodes(route)]
-    return rate_limit_pb2.RateLimitPerRoute(rate_limits=[RateLimit(actions=actions) for actions in descriptors])
+    costs = limits.tier_costs(context.gateway, anonymous=identity.kind == "open")
+    settled = [([tier, *map(shared, shape)], cost) for shape, cost in costs]
+    for node in limits.route_nodes(route):
+        actions = [constant(*node.head), *map(shared, node.keys)]
+        descriptors.append(actions)
+        settled += [(actions, cost) for cost in node.costs]
+    asked = [RateLimit(actions=actions) for actions in descriptors]
+    return rate_limit_pb2.RateLimitPerRoute(rate_limits=asked + [when_done(*one) for one in settled])
+
+
+def when_done(actions: list[Action], cost: str) -> RateLimit:
+    """Nobody waits for the answer to this one: the response has been sent. Without a number nothing is charged."""
+    return RateLimit(
+        actions=[*actions, constant(limits.COST, cost)],
+        hits_addend=RateLimit.HitsAddend(format=cost_format(cost)),
+        apply_on_stream_done=True,
+    )
+
+
+def cost_format(cost: str) -> str:
+    """A `cost_from` as Envoy's access logs would write it."""
+    source, _, header = cost.partition(":")
+    return f"%RESP({header})%" if source == "response_header" else "%BYTES_SENT%"
 
 
 def tier_entry(context: Context, identity: Identity, route: ResolvedRoute) -> Action:
