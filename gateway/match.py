@@ -91,6 +91,9 @@ class Table:
         else:
             self.below.setdefault(beginning(kind, text), []).append(candidate)
 
+    def all(self) -> Iterable[Candidate]:
+        return chain.from_iterable((*self.exact.values(), *self.below.values()))
+
     def candidates(self, path: str) -> list[Candidate]:
         """Those that may take the path, first come first; and those of the same path but for a slash at its end."""
         near = path[:-1] if path.endswith("/") else path + "/"

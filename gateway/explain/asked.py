@@ -1,0 +1,74 @@
+"""A request as `explain` is asked about it: what comes over the wire, and what is known of who sends it.
+
+Credentials are facts here, never texts: whoever asks has taken a token or a key apart before. So nothing that is
+explained, printed or logged can hold one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.match import Request
+
+KeyState = Literal["good", "unchecked", "malformed", "unknown", "revoked", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A JSON Web Token by its claims. It is taken to stand where every provider of the route looks for one.
+
+    `provider`: only that one sees it. `signature`: `unchecked` counts as good, and the explanation says so. `assumed`:
+    there is no token, only claims that one would have; what they leave out of issuer, audience and expiry fits.
+    """
+
+    claims: Mapping[str, Any] = field(repr=False)
+    provider: str | None = None
+    signature: Literal["good", "bad", "unchecked"] = "unchecked"
+    assumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key by what is stored of it. It is taken to stand where every source of the route looks for one.
+
+    `state` `unchecked`: its facts are known or assumed, and nobody has compared the secret part.
+    """
+
+    state: KeyState = "unchecked"
+    client: str = "-"
+    tier: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A name with a password that is right or wrong, for the first of the route's sources."""
+
+    user: str
+    right: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`request.listener` names the listener; without it scheme and port find it.
+
+    `address`: the caller's, as Envoy takes it (behind trusted hops: the one that they tell). `certificate`: kind and
+    value of each name in a verified client certificate. `session`: a browser that has logged in, whose ID token is
+    `token`. `now`: seconds since the epoch.
+    """
+
+    request: Request
+    scheme: Literal["http", "https"] = "http"
+    port: int | None = None
+    sni: str | None = None
+    address: str = "127.0.0.1"
+    token: Token | None = None
+    key: Key | None = None
+    password: Password | None = None
+    certificate: tuple[tuple[str, str], ...] = ()
+    session: bool = False
+    now: float = 0.0
+
+    def header(self, name: str) -> str | None:
+        """The first line of a header, by its name in lower case."""
+        return next((value for written, value in self.request.headers if written.lower() == name), None)
