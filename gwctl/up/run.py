@@ -100,7 +100,7 @@ class Run:
 
     def _start_stores(self) -> Stores:
         postgres = Postgres(self.directory.root / "pg", log=self.directory.log("postgres"))
-        valkey = Valkey(self.directory.root / "valkey", log=self.directory.log("valkey"))
+        valkey = Valkey(self.directory.root / "valkey", log=self.directory.log("valkey"), guarded=True)
         self.supervisor.add("valkey", valkey, store=True)
         self.supervisor.add("postgres", postgres, store=True)
         return Stores(postgres.url, valkey.url)

