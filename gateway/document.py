@@ -22,6 +22,7 @@ KINDS: Final = (
     "oidc",
     "tiers",
     "rate_limit_defaults",
+    "rate_limit_domains",
     "defaults",
     "floor",
     "delegations",

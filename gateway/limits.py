@@ -10,6 +10,9 @@ from them, so that the two cannot disagree. Descriptor entries, in order (envoy 
 Keys of `per`: `client` -> `client`, `ip` -> `remote_address`, `route` -> `route`, `claim:org` -> `claim:org`. A caller
 without credentials has no client: `client` becomes `remote_address` there.
 
+A limit with `cost_from` is charged by a second question, when the response has been sent: the same descriptor with
+`cost=<cost_from>` as last entry, and the cost as its hits. The first question only asks whether anything is left.
+
 Limits of `mode: local` are none of the decision service's: each Envoy counts them in token buckets of its own (see
 `local_limits`), and they are in no tree and in no descriptor that is sent.
 """
@@ -17,10 +20,11 @@ Limits of `mode: local` are none of the decision service's: each Envoy counts th
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.model import Gateway, RateLimit
+from gateway.model import Gateway, RateLimit, RateLimitDomain
 from gateway.resolve import ResolvedRoute
 
 DOMAIN = "tollhouse"
+COST = "cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ class LimitNode:
     head: tuple[str, str]
     keys: tuple[str, ...]
     limits: tuple[RateLimit, ...]
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Where the costs of those of its limits come from that are charged after the response, each once."""
+        return tuple(dict.fromkeys(limit.cost_from for limit in self.limits if limit.cost_from))
 
 
 def entry_keys(limit: RateLimit, *, anonymous: bool) -> tuple[str, ...]:
@@ -50,6 +59,12 @@ def tier_shapes(gateway: Gateway, *, anonymous: bool) -> tuple[tuple[str, ...], 
         if limit.mode == "exact"
     }
     return tuple(sorted(shapes))
+
+
+def tier_costs(gateway: Gateway, *, anonymous: bool) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """The shapes of tiers' limits that are charged after the response, each with where its cost comes from."""
+    nodes = (node for node in tier_nodes(gateway) if node.head[0] == tier_key(anonymous=anonymous))
+    return tuple(sorted({(node.keys, cost) for node in nodes for cost in node.costs}))
 
 
 def tier_nodes(gateway: Gateway) -> tuple[LimitNode, ...]:
@@ -107,6 +122,11 @@ def local_limits(route: ResolvedRoute) -> tuple[LocalLimit, ...]:
         for index, limit in enumerate(route.rate_limits)
         if limit.mode == "local"
     )
+
+
+def domain_name(name: str, domain: RateLimitDomain) -> str:
+    """What Envoys call a domain of `rate_limit_domains`."""
+    return domain.domain or name
 
 
 def limit_id(route: ResolvedRoute, index: int, limit: RateLimit) -> str:

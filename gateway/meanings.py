@@ -21,6 +21,7 @@ MEANINGS: Final = {
     "Gateway.api_keys": "Ways to present an API key.",
     "Gateway.tiers": "Kinds of callers, lowest first, with the limits of each.",
     "Gateway.rate_limit_defaults": "What holds for all rate limits.",
+    "Gateway.rate_limit_domains": "Limits for Envoys that this gateway does not configure.",
     "Gateway.defaults": "Policies of every route that does not say otherwise.",
     "Gateway.modules": "Routes that ship together, with who may call them.",
     "Gateway.envoy": "Raw Envoy settings of the whole node, for what the language has no words for.",

@@ -34,6 +34,7 @@ class FileHead(Model):
     oidc: dict[str, Any] = Field(default_factory=dict)
     tiers: dict[str, Any] = Field(default_factory=dict)
     rate_limit_defaults: dict[str, Any] = Field(default_factory=dict)
+    rate_limit_domains: dict[str, Any] = Field(default_factory=dict)
     defaults: dict[str, Any] = Field(default_factory=dict)
     floor: dict[str, Any] = Field(default_factory=dict)
     delegations: dict[str, Any] = Field(default_factory=dict)

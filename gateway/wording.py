@@ -34,6 +34,7 @@ _PATTERNS: Final = (
     (r"^[\t\x20", "must be a header value: one line of printable characters"),
     (r"^[A-Z][A-Z-]", "must be an HTTP method in upper case, such as GET"),
     (r"^/[^?#", "must be a path that begins with `/`, without `?`, `#` and white space"),
+    (r"^(response_bytes", "must be response_bytes or response_header:<name>, in lower case"),
     (r"^(client|ip", "must be client, ip, route or claim:<name>"),
     (r"^(\*\.)?[a-z0-9](", "must be a host such as app.example.com, *.example.com or localhost:3000, without a scheme"),
     (r"^[a-z0-9.+-]+/", "must be a media type such as application/json, in lower case and without parameters"),

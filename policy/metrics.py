@@ -1,8 +1,13 @@
 """What the decision services count. Labels hold the operator's words only: the document bounds how many there are."""
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter
 
 from policy.ratelimit.tree import Limit
+
+DETAILS: Final = 1_000
+"""Descriptors with their values (`detailed_metric`, `value_to_metric`) that get a label of their own."""
 
 
 class Metrics:
@@ -26,6 +31,13 @@ class Metrics:
             ("rule", "result"),
             registry=registry,
         )
+        self._near = Counter(
+            "gw_ratelimit_near_limit",
+            "Requests within a limit of which they left less than a fifth",
+            ("rule", "tier"),
+            registry=registry,
+        )
+        self._details: set[str] = set()
         self._children: dict[tuple[str, ...], Counter] = {}  # `labels` takes a lock and builds strings each time
 
     def authz(self, rule: str, result: str) -> None:
@@ -41,10 +53,23 @@ class Metrics:
             child = self._children["cache", rule, result] = self._cache.labels(rule, result)
         child.inc()
 
-    def ratelimit(self, limit: Limit | None, result: str) -> None:
-        """`limit`: None when no particular limit is concerned (the store or the gateway's view is not there)."""
-        labels = (limit.rule, limit.tier, result) if limit else ("", "", result)
+    def ratelimit(self, limit: Limit | None, result: str, detail: str = "") -> None:
+        """`limit`: None when no particular limit is concerned (the store or the gateway's view is not there).
+
+        `detail`: the rule with values of the request, where the operator wants them.
+        """
+        labels = (self._bounded(detail) if detail else limit.rule, limit.tier, result) if limit else ("", "", result)
         child = self._children.get(labels)
         if child is None:
             child = self._children[labels] = self._ratelimit.labels(*labels)
         child.inc()
+
+    def near_limit(self, limit: Limit) -> None:
+        self._near.labels(limit.rule, limit.tier).inc()
+
+    def _bounded(self, detail: str) -> str:
+        """Values of requests are for callers to choose: what comes when there are many already is counted together."""
+        if detail in self._details or len(self._details) < DETAILS:
+            self._details.add(detail)
+            return detail
+        return "other"

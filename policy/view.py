@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway import quotas
 from gateway.model import ApiKeys, Gateway, SubjectAltName
 from gateway.quotas import Quota
-from policy.ratelimit import tree
+from policy.ratelimit import domains, tree
 from policy.ratelimit.asking import Asking
 from policy.ratelimit.tree import Tree
 
@@ -65,6 +65,7 @@ class PolicyView:
     certificate_sources: Mapping[str, CertificateSource]
     routes: frozenset[str]
     limits: Tree
+    domains: Mapping[str, Tree]
     quotas: Mapping[tuple[str, str], Quota]
     ietf_headers: bool
     asking: Asking
@@ -86,6 +87,7 @@ class PolicyView:
             },
             routes=frozenset(f"{m}/{r}" for m, module in gateway.modules.items() for r in module.routes),
             limits=tree.build(gateway),
+            domains=domains.trees(gateway),
             quotas=quotas.by_head(gateway),
             ietf_headers="draft-ietf" in gateway.rate_limit_defaults.headers,
             asking=Asking.of(gateway),

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final
 
+from gateway.checks import counting
 from gateway.checks.scope import Scope
 from gateway.model import RateLimit, Tier
 from gateway.problems import Path, Problem
 from gateway.resolve import ResolvedRoute
-
-MOST_BURST: Final = 1 << 52
-"""Of requests times milliseconds: what a counter's arithmetic holds (`policy.ratelimit.bucket`)."""
 
 
 def problems(scope: Scope) -> Iterator[Problem]:
@@ -18,6 +15,9 @@ def problems(scope: Scope) -> Iterator[Problem]:
         if route.rate_limits:
             yield from _enforceable(scope, route)
             yield from _names(scope, route)
+    yield from _costs(scope.gateway.floor.rate_limits, ("floor",))
+    for name, module in scope.gateway.modules.items():
+        yield from _costs(module.rate_limits or (), ("modules", name))
     for name, tier in scope.gateway.tiers.items():
         yield from _costs(tier.rate_limits, ("tiers", name))
     yield from _claims_of_tiers(scope)
@@ -59,25 +59,7 @@ def _names(scope: Scope, route: ResolvedRoute) -> Iterator[Problem]:
 
 def _costs(limits: tuple[RateLimit, ...], path: Path) -> Iterator[Problem]:
     for index, limit in enumerate(limits):
-        if limit.cost > limit.limit.requests > 0:
-            message = f"one request costs {limit.cost}, more than the limit of {limit.limit}: none would pass"
-            yield Problem("GW345", (*path, "rate_limits", index, "cost"), message)
-        yield from _burst(limit, (*path, "rate_limits", index))
-
-
-def _burst(limit: RateLimit, path: Path) -> Iterator[Problem]:
-    """A burst that no request fits into, that never comes back, or that cannot be counted exactly."""
-    if limit.burst is None:
-        return
-    place = (*path, "burst")
-    if limit.cost > limit.burst:
-        message = f"one request costs {limit.cost}, more than the burst of {limit.burst}: none would pass"
-        yield Problem("GW345", (*path, "cost"), message)
-    if limit.limit.requests == 0:
-        yield Problem("GW346", place, "a burst of a limit of zero never comes back", "leave out the burst")
-    if limit.burst * limit.limit.seconds * 1000 > MOST_BURST:
-        message = f"a burst of {limit.burst} per {limit.limit.unit} cannot be counted exactly"
-        yield Problem("GW346", place, message, f"at most {MOST_BURST // (limit.limit.seconds * 1000)}")
+        yield from counting.problems_of(limit, (*path, "rate_limits", index))
 
 
 def _claims_of_tiers(scope: Scope) -> Iterator[Problem]:

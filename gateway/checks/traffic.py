@@ -124,7 +124,8 @@ def _implies(tighter: RateLimit, limit: RateLimit) -> bool:
     """Whether who stays within the first can never reach the second: a shorter window, counted by the same or less."""
     within = set(tighter.keys) <= set(limit.keys) and tighter.limit.seconds < limit.limit.seconds
     steady = tighter.burst is None and limit.burst is None and tighter.mode == limit.mode and not tighter.shadow
-    return within and steady and _most(tighter, limit) <= limit.limit.requests // limit.cost
+    counted = tighter.cost_from is None and limit.cost_from is None
+    return within and steady and counted and _most(tighter, limit) <= limit.limit.requests // limit.cost
 
 
 def _most(tighter: RateLimit, limit: RateLimit) -> int:

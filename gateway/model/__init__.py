@@ -22,6 +22,7 @@ from gateway.model.callers import (
     Tier,
 )
 from gateway.model.delegations import Delegation
+from gateway.model.domains import LimitDescriptor, RateLimitDomain
 from gateway.model.floor import Floor, FloorTimeouts, FloorTls
 from gateway.model.gateway import Gateway, decode
 from gateway.model.listeners import (
@@ -153,6 +154,7 @@ __all__ = [
     "JwtFrom",
     "JwtProvider",
     "KeyFrom",
+    "LimitDescriptor",
     "Listener",
     "ListenerCertificate",
     "ListenerLimits",
@@ -177,6 +179,7 @@ __all__ = [
     "PortNumber",
     "RateLimit",
     "RateLimitDefaults",
+    "RateLimitDomain",
     "RawCluster",
     "RawGateway",
     "RawListener",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from gateway.model.base import Model
 from gateway.model.callers import ApiKeys, BasicAuth, ClientCertificates, JwtProvider, RateLimitDefaults, Tier
 from gateway.model.delegations import Delegation
+from gateway.model.domains import RateLimitDomain
 from gateway.model.floor import Floor
 from gateway.model.listeners import Listener
 from gateway.model.oidc import Oidc
@@ -32,6 +33,7 @@ class Gateway(Model):
     oidc: dict[Name, Oidc] = {}
     tiers: dict[Name, Tier] = {}
     rate_limit_defaults: RateLimitDefaults = RateLimitDefaults()
+    rate_limit_domains: dict[Name, RateLimitDomain] = {}
     defaults: Defaults = Defaults()
     floor: Floor = Floor()
     delegations: dict[Name, Delegation] = {}

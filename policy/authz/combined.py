@@ -17,6 +17,7 @@ from policy.authz.check import Allow
 from policy.authz.facts import Facts, claim
 from policy.authz.response import OVER_LIMIT, described
 from policy.ratelimit.asking import Asking, header
+from protos.tollhouse.ratelimit.v1 import ratelimit_pb2
 
 HERE: Final = "here"
 UNKNOWN: Final = "-"  # what Envoy is told to say for what is not there
@@ -28,7 +29,7 @@ def asked_here(request: external_auth_pb2.CheckRequest) -> bool:
 
 def question(
     asking: Asking, request: external_auth_pb2.CheckRequest, known: Facts, allowed: Allow
-) -> rls_pb2.RateLimitRequest | None:
+) -> ratelimit_pb2.RateLimitRequest | None:
     """None if nothing limits this caller on this route."""
     return asking.question(known.route, allowed.identity.tier, partial(_value, request, known, allowed))
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Final
 
 from envoy.service.auth.v3 import external_auth_pb2
-from envoy.service.ratelimit.v3 import rls_pb2
 
 from policy import rpc
 from policy.authz import combined
@@ -39,6 +38,7 @@ from policy.ratelimit.service import RateLimit
 from policy.transport.method import Call, Method
 from policy.unavailable import Unavailable
 from policy.view import BasicSource, PolicyView, Views
+from protos.tollhouse.ratelimit.v1 import ratelimit_pb2
 
 NAME: Final = "envoy.service.auth.v3.Authorization"
 TIMEOUT: Final = 0.45  # seconds, where Envoy waits for longer: passwords take their time on purpose
@@ -101,7 +101,7 @@ class Authorization:
     async def _limit(
         self,
         answer: external_auth_pb2.CheckResponse,
-        asked: rls_pb2.RateLimitRequest | None,
+        asked: ratelimit_pb2.RateLimitRequest | None,
         view: PolicyView,
         budget: float,
     ) -> None:

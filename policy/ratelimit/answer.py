@@ -41,9 +41,28 @@ def answer(plan: Plan, taken: Taken, *, ietf_headers: bool) -> rls_pb2.RateLimit
     return response
 
 
+def without_counters(plan: Plan, on_error: str) -> rls_pb2.RateLimitResponse | None:
+    """What limits that say it themselves want while nobody can count; None: fail, and Envoy does `on_error`.
+
+    A denial must be an answer then, since Envoy would let the request pass; so it has the status of a refusal.
+    """
+    words = {limit.on_error for charges in plan.charges for limit, *_ in charges if not limit.shadow}
+    wanted = "deny" if "deny" in words else "allow" if words == {"allow"} else ""
+    if wanted in ("", on_error):
+        return None
+    code = OVER_LIMIT if wanted == "deny" else OK
+    response = rls_pb2.RateLimitResponse(overall_code=code)
+    for _ in plan.charges:
+        response.statuses.add(code=code)
+    if wanted == "deny":
+        _add_header(response, "retry-after", "1")
+        response.raw_body = b"The rate limit cannot be counted at the moment. Retry after 1 second."
+    return response
+
+
 def _standings(plan: Plan, taken: Taken, descriptor: int) -> Iterator[Standing]:
     """Shadow limits are counted and reported in metrics; callers do not hear of them."""
-    for limit, place in plan.charges[descriptor]:
+    for limit, place, _ in plan.charges[descriptor]:
         reading = taken.readings[place]
         if limit.shadow or reading.state is None:
             continue

@@ -16,6 +16,7 @@ from gateway import limits
 from gateway.limits import DOMAIN
 from gateway.model import Gateway
 from gateway.resolve import resolve
+from protos.tollhouse.ratelimit.v1 import ratelimit_pb2
 
 Shape = tuple[tuple[str, str], tuple[str, ...]]
 """A descriptor's first entry, and the keys of the others."""
@@ -55,9 +56,9 @@ class Asking:
             defaults.on_error == "deny",
         )
 
-    def question(self, route: str, tier: str, value: Callable[[str], str]) -> rls_pb2.RateLimitRequest | None:
+    def question(self, route: str, tier: str, value: Callable[[str], str]) -> ratelimit_pb2.RateLimitRequest | None:
         """None if nothing limits the route. `value`: of a descriptor's key, for this request."""
-        request = rls_pb2.RateLimitRequest(domain=DOMAIN)
+        request = ratelimit_pb2.RateLimitRequest(domain=DOMAIN)
         for head, keys in self._shapes(route, tier):
             descriptor = request.descriptors.add()
             descriptor.entries.add(key=head[0], value=head[1])

@@ -11,6 +11,7 @@ from policy.ratelimit import tree
 from policy.ratelimit.answer import UNITS, answer
 from policy.ratelimit.memory import MemoryStore
 from policy.ratelimit.plan import plan
+from protos.tollhouse.ratelimit.v1 import ratelimit_pb2
 
 from .facts_of import gateway, limit_request, view
 
@@ -22,6 +23,11 @@ def free(client="c_1", tier="free"):
     return {"tier": tier, "client": client}
 
 
+def received(request: rls_pb2.RateLimitRequest) -> ratelimit_pb2.RateLimitRequest:
+    """Envoy's message as the service reads it."""
+    return ratelimit_pb2.RateLimitRequest.FromString(request.SerializeToString())
+
+
 class Desk:
     """The service without its server: a view, a store and a clock."""
 
@@ -31,7 +37,7 @@ class Desk:
         self.store = MemoryStore(lambda: self.now)
 
     async def ask(self, *descriptors, hits=0):
-        planned = plan(self.view.limits, limit_request(*descriptors, hits=hits))
+        planned = plan(self.view.limits, received(limit_request(*descriptors, hits=hits)))
         taken = await self.store.take(planned.counters, 1)
         return answer(planned, taken, ietf_headers=self.view.ietf_headers)
 
@@ -165,12 +171,12 @@ async def test_hits_of_the_request_and_of_a_descriptor():
     request = limit_request(free(), hits=2)
     request.descriptors[0].hits_addend.value = 0
     for _ in range(3):
-        planned = plan(desk.view.limits, request)
+        planned = plan(desk.view.limits, received(request))
         taken = await desk.store.take(planned.counters, 1)
         assert (taken.admitted, taken.readings[0].state.current) == (True, 2)
     assert (await desk.ask(free(), hits=2**32 - 1)).overall_code == R.OVER_LIMIT
     request.descriptors[0].hits_addend.value = 2**63
-    planned = plan(desk.view.limits, request)
+    planned = plan(desk.view.limits, received(request))
     assert not (await desk.store.take(planned.counters, 1)).admitted
 
 

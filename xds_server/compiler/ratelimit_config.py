@@ -55,7 +55,7 @@ def _child(parent: Any, key: str, value: str) -> Any:
 def _say(descriptor: Any, node: LimitNode, missing: list[str]) -> None:
     """Of several limits on one counter the one that lets the least through in the long run is said."""
     where = f"{'='.join(node.head)} per {', '.join(node.keys) or 'nothing'}"
-    sayable = sorted((one for one in node.limits if one.limit.unit in UNITS), key=_rate)
+    sayable = sorted((one for one in node.limits if one.limit.unit in UNITS and not one.cost_from), key=_rate)
     missing += (f"{where}: {one.limit} is left out" for one in node.limits if one not in sayable[:1])
     if sayable:
         said = sayable[0]
@@ -72,5 +72,7 @@ def _rate(limit: RateLimit) -> float:
 def _lost(limit: RateLimit) -> Iterable[str]:
     if limit.burst is not None:
         yield f"the burst of {limit.burst} is left out, it counts in fixed windows"
+    if limit.on_error is not None:
+        yield f"`on_error: {limit.on_error}` is left out, Envoy's own holds for all"
     if limit.limit.requests % limit.cost:
         yield f"{limit.limit} at a cost of {limit.cost} is rounded down"
