@@ -31,8 +31,9 @@ class LockedHead:
 
 
 async def read(connection: AsyncConnection) -> Head:
-    row = (await connection.execute(select(tables.head.c.revision, tables.head.c.keys_version))).one()
-    return Head(row.revision, row.keys_version)
+    columns = tables.head.c
+    query = select(columns.revision, columns.keys_version, columns.rollout_version)
+    return Head(*(await connection.execute(query)).one())
 
 
 async def lock(connection: AsyncConnection) -> LockedHead:
@@ -40,11 +41,22 @@ async def lock(connection: AsyncConnection) -> LockedHead:
     await connection.execute(_LIMITS)
     columns = (*tables.head.c, func.clock_timestamp().label("now"))
     row = (await connection.execute(select(*columns).with_for_update(of=tables.head))).one()
-    return LockedHead(Head(row.revision, row.keys_version), row.audit_number, row.audit_hash, row.now)
+    head = Head(row.revision, row.keys_version, row.rollout_version)
+    return LockedHead(head, row.audit_number, row.audit_hash, row.now)
 
 
 async def advance(connection: AsyncConnection, head: Head) -> None:
-    """Writes the locked head and tells listeners, who hear it when the transaction commits."""
+    """Writes revision and keys' version of the locked head and tells listeners, who hear it after the commit."""
     await connection.execute(update(tables.head).values(revision=head.revision, keys_version=head.keys_version))
-    notify = select(func.pg_notify(CHANNEL, bindparam("payload")))
-    await connection.execute(notify, {"payload": f"{head.revision} {head.keys_version}"})
+    await _notify(connection, f"{head.revision} {head.keys_version}")
+
+
+async def advance_rollout(connection: AsyncConnection) -> None:
+    """The same for a change of a rollout."""
+    version = tables.head.c.rollout_version
+    made = await connection.execute(update(tables.head).values(rollout_version=version + 1).returning(version))
+    await _notify(connection, f"rollout {made.scalar_one()}")
+
+
+async def _notify(connection: AsyncConnection, payload: str) -> None:
+    await connection.execute(select(func.pg_notify(CHANNEL, bindparam("payload"))), {"payload": payload})

@@ -13,8 +13,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from db import audit, canonical, tables
+from db import audit, canonical, rollouts, tables
 from db import head as heads
+from db.rollouts import Way
 from db.rows import Head, ObjectRow, RevisionRow
 
 Identity = tuple[str, str]
@@ -43,12 +44,14 @@ async def commit(
     message: str,
     digest: str,
     allow_shrink: bool = False,
+    way: Way = Way(),  # noqa: B008 - frozen
 ) -> RevisionRow:
     """Makes `objects` (all of them, not a change) the head revision, in the caller's transaction or one of its own.
 
     Objects equal to the head's (in kind, name, owner, labels and body) make no revision: the head's is returned, unless
     `allow_shrink` is said of it only now (it is held, and this lets it go). Raises
-    Conflict when `expected_revision` is given and is not the head, ValueError for two objects of one kind and name.
+    Conflict when `expected_revision` is given and is not the head, ValueError for two objects of one kind and name,
+    rollouts.Running while another revision goes out and `way` does not say that this one takes its place.
     """
     async with _connection(target) as connection:
         locked = await heads.lock(connection)
@@ -62,6 +65,7 @@ async def commit(
                 return same
         revision = RevisionRow(parent + 1, parent, digest, author, message, locked.now, allow_shrink)
         await _insert(connection, revision, objects)
+        await rollouts.begin(connection, locked, revision.number, objects, author, way)
         await heads.advance(connection, Head(revision.number, locked.head.keys_version))
         await audit.append(
             connection,

@@ -38,7 +38,7 @@ class Followed(Generic[V]):
     read: Callable[..., V]
 
 
-HEAD: Final = Followed(CHANNEL, "SELECT revision, keys_version FROM head", Head)
+HEAD: Final = Followed(CHANNEL, "SELECT revision, keys_version, rollout_version FROM head", Head)
 
 
 class Watch(Generic[V]):
