@@ -88,7 +88,7 @@ class Status:
     def _place(self, url: str, nack: Nack) -> tuple[Path | None, Place | None]:
         """What of the document the node refused, and where that is written."""
         path = self._culprits.path(Refusal(url, nack.version, nack.message, nack.names))
-        published = self._publisher.state.published
+        published = self._publisher.state.newest_compiled
         return path, published.where.locate(path) if published and path else None
 
 

@@ -9,7 +9,7 @@ from envoy.config.core.v3.base_pb2 import Node as NodeMessage
 
 from xds_server.ads.board import Board, NodeRow
 from xds_server.ads.events import Acked, Nacked
-from xds_server.ads.views import Views
+from xds_server.ads.views import Trial, Views
 from xds_server.resources import Snapshot
 
 log = structlog.get_logger(__name__)
@@ -38,15 +38,19 @@ class Hub:
 
     @property
     def snapshot(self) -> Snapshot | None:
+        """What every node gets that no wave has taken."""
         return self.views.published
 
     def view(self, node: NodeMessage) -> Snapshot | None:
         """What that node is to have now; None for nothing new."""
         return self.views.choose(node).view
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Newest wins: a stream that was still busy with an older snapshot goes on with this one (statement 58)."""
-        self.views.publish(snapshot)
+    def publish(self, snapshot: Snapshot, trial: Trial | None = None) -> None:
+        """Newest wins: a stream that was still busy with an older snapshot goes on with this one (statement 58).
+
+        `trial`: what some nodes get in its place.
+        """
+        self.views.publish(snapshot, trial)
         for slot in self._slots:
             slot.set()
 

@@ -1,9 +1,9 @@
 """Who gets what: of what is published each node has the view of its group, unless it cannot have it.
 
-Everything that decides (group, version of Envoy, refusals; waves will be one thing more) is in `Views.choose`.
+Everything that decides (waves, group, version of Envoy, refusals) is in `Views.choose`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,10 +22,18 @@ DATA: Final = frozenset({ENDPOINTS, SECRET})
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A snapshot on its way: the nodes of the waves that have begun are to have it, all others what is published."""
+
+    snapshot: Snapshot
+    nodes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What a node is given now: `view`, None for nothing new; it is the node's view of `source`, a published snapshot.
 
-    `newest`: whether that is what is published; if not, the node is on what it last had in full. `reason`: why its
+    `newest`: whether that is what the node is to have; if not, it is on what it last had in full. `reason`: why its
     Envoy cannot have the newest, "" if it can.
     """
 
@@ -43,6 +51,7 @@ class Record:
     """What is known of a node. `good` and the other configuration `before` it: published snapshots it had in full.
 
     `refused`: by type the version, in its newest view, that it refused. `left`: since when it has no stream.
+    `revision`: that it has in full, on a stream of now; `rejected`: that it refused something of. 0: none.
     """
 
     node: Node
@@ -51,6 +60,8 @@ class Record:
     refused: dict[str, str] = field(default_factory=dict)
     streams: int = 0
     left: datetime | None = None
+    revision: int = 0
+    rejected: int = 0
 
     def refuses(self, view: Snapshot) -> bool:
         """Whether the view still has what the node refused."""
@@ -62,6 +73,7 @@ class Views:
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.published: Snapshot | None = None
+        self.trial: Trial | None = None
         self._clock = clock
         self._records: dict[str, Record] = {}
         self._tried: dict[str, dict[str, bool]] = {}
@@ -69,8 +81,13 @@ class Views:
         self._fresh: dict[tuple[str, str], Snapshot] = {}
         self._judged: dict[tuple[Version | None, str], str] = {}
 
-    def publish(self, snapshot: Snapshot) -> None:
-        self.published = snapshot
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """What is known of each node, by its id."""
+        return self._records
+
+    def publish(self, snapshot: Snapshot, trial: Trial | None = None) -> None:
+        self.published, self.trial = snapshot, trial
         self._tried, self._fresh, self._judged = {}, {}, {}
         oldest = self._clock() - GONE_FOR
         self._records = {name: one for name, one in self._records.items() if one.left is None or one.left >= oldest}
@@ -79,6 +96,8 @@ class Views:
         """A stream of the node begins; what it is may have changed since its last one."""
         record = self._records.setdefault(message.id, Record(node_of(message)))
         record.node, record.left = node_of(message), None
+        if record.streams == 0:
+            record.revision = 0  # an Envoy that was started anew has nothing
         record.streams += 1
 
     def leave(self, node_id: str) -> None:
@@ -93,22 +112,32 @@ class Views:
 
         A new node gets what its group last had too, if all that have tried the newest refused it.
         """
-        if self.published is None:
+        given = self.given(message.id)
+        if given is None:
             return NOTHING
         record = self._records.get(message.id) or Record(node_of(message))
-        newest, version = view_of(self.published, record.node), version_of(message)
+        newest, version = view_of(given, record.node), version_of(message)
         reason = self._too_old(version, newest)
         if not reason and self._may_try(record, newest):
-            return Choice(newest, self.published)
+            return Choice(newest, given)
         for source in self._good(record):
             view = view_of(source, record.node)
             if not record.refuses(view) and not self._too_old(version, view):
                 return Choice(self._with_data(view, newest), source, newest=False, reason=reason)
-        return Choice(None, reason=reason, newest=False) if reason else Choice(newest, self.published)
+        return Choice(None, reason=reason, newest=False) if reason else Choice(newest, given)
+
+    def given(self, node_id: str) -> Snapshot | None:
+        """The snapshot that the node is to have, if it can."""
+        if self.trial is not None and node_id in self.trial.nodes:
+            return self.trial.snapshot
+        return self.published
 
     def taken(self, node_id: str, choice: Choice) -> None:
         """The node has all of what it was given, of every type that an Envoy asks for."""
         record = self._records[node_id]
+        if choice.source is not None:
+            record.revision = choice.source.revision
+            record.rejected = 0 if choice.newest else record.rejected
         if choice.newest and choice.source is not None and choice.source is not record.good:
             if record.good is not None and not _same_but_for_data(record.good, choice.source):
                 record.before = record.good
@@ -117,9 +146,11 @@ class Views:
 
     def refused(self, node_id: str, choice: Choice, type_url: str) -> None:
         """The node refused something of this type of what it was given. What it refused of an old view stays parked."""
+        record = self._records[node_id]
+        if choice.newest and choice.source is not None:
+            record.revision, record.rejected = 0, choice.source.revision
         if not choice.newest or choice.view is None or type_url in DATA or type_url not in choice.view.types:
             return
-        record = self._records[node_id]
         record.refused[type_url] = choice.view.types[type_url].version
         self._tried.setdefault(choice.view.version, {})[node_id] = True
         if record.good is not None and record.refuses(view_of(record.good, record.node)):

@@ -94,6 +94,12 @@ class Builder:
             self._remember(snapshot.version, refused)
         return candidate
 
+    async def compile(self, gateway: Gateway, revision: int) -> Candidate:
+        """`build` without Envoy's opinion: to compare with, never to publish."""
+        await self.key_sets.prepare(gateway)
+        compiled, snapshot, dates = await asyncio.to_thread(self._compile, gateway, revision)
+        return Candidate(snapshot, compiled.problems, (), dates)
+
     def _compile(self, gateway: Gateway, revision: int) -> tuple[Compiled, Snapshot, tuple[Dated, ...]]:
         secrets = {**self.secrets.read(), **self.key_sets.read()}
         began = time.perf_counter()

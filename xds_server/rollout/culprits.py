@@ -173,14 +173,14 @@ class Culprits:
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
 
     def _objects(self) -> tuple[Object, ...]:
-        published = self._published.state.published
+        published = self._published.state.newest_compiled
         return published.objects if published is not None else ()
 
     def _hear(self, _node: NodeRow, event: Acked | Nacked) -> None:
         if not isinstance(event, Nacked) or self._envoy is None:
             return
         refusal = Refusal(event.type_url, event.version, event.message, event.names)
-        published = self._published.state.published
+        published = self._published.state.newest_compiled
         if published is None or refusal in self._asked or _exact(culprit(refusal, published.objects)):
             return
         self._asked[refusal] = asyncio.create_task(self._ask(refusal, published.snapshot, self._envoy))

@@ -33,7 +33,7 @@ class Freshness:
 
     async def __call__(self) -> bool:
         try:
-            newest = (await self._head()).revision
+            newest = await self._head()
             async with asyncio.timeout(PATIENCE):
                 while not self._publisher.state.settled(newest):
                     await self._publisher.changed()

@@ -1,5 +1,6 @@
 """From the store's head to the streams: every replica follows the head row and publishes what it compiles from it.
 
+While a rollout is open that is what it began from, and its revision goes to the nodes of the waves that have begun.
 The last good snapshot stays whatever happens: a revision that does not compile, that Envoy refuses, a store that is
 gone or that suddenly holds nothing. Why the newest revision is not out is kept for `gwctl status`.
 """
@@ -15,8 +16,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db import engine as engines
-from db import revisions
-from db.rows import ObjectRow
+from db import revisions, rollouts
+from db.rollouts import Course
+from db.rows import FreezeRow, Head, ObjectRow, RolloutRow
 from db.watch import HeadWatch
 from gateway import read
 from gateway.document import Object
@@ -24,6 +26,7 @@ from gateway.model import Gateway
 from gateway.places import Where
 from gateway.problems import Problem
 from gateway.shrink import shrinks
+from xds_server.ads.views import Trial
 from xds_server.compiler.certificates import Dated, of_dates
 from xds_server.resources import Snapshot
 from xds_server.rollout.candidate import Builder, Inputs
@@ -39,7 +42,7 @@ RETRY: Final = 15.0  # seconds until a revision that failed is tried again
 
 
 class Hub(Protocol):
-    def publish(self, snapshot: Snapshot) -> None: ...
+    def publish(self, snapshot: Snapshot, trial: Trial | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,19 @@ class Failure:
 
 @dataclass(frozen=True)
 class State:
-    """`head`: the newest revision known, None until the store was reached once; 0 while nothing was ever applied."""
+    """`head`: the newest revision known, None until the store was reached once; 0 while nothing was ever applied.
+
+    `published`: what every node gets that no wave of the open `rollout` has taken; those get `target`, once that is
+    compiled. `rollout_version`: of `Head`, as far as it was followed here.
+    """
 
     head: int | None = None
     published: Published | None = None
     failure: Failure | None = None
+    target: Published | None = None
+    rollout: RolloutRow | None = None
+    freeze: FreezeRow | None = None
+    rollout_version: int = 0
 
     @property
     def ready(self) -> bool:
@@ -96,10 +107,16 @@ class State:
         """The newest revision known, 0 for none."""
         return max(self.head or 0, self.published.snapshot.revision if self.published else 0)
 
-    def settled(self, revision: int) -> bool:
-        """Whether this revision or a later one is published, or has failed."""
-        done = (self.published.snapshot.revision if self.published else 0, self.failure.revision if self.failure else 0)
-        return max(done) >= revision
+    @property
+    def newest_compiled(self) -> Published | None:
+        """What some nodes have or will have: a refusal may be about it."""
+        return self.target or self.published
+
+    def settled(self, head: Head) -> bool:
+        """Whether this revision or a later one is given out, or has failed, and its rollout is where `head` says."""
+        given = [one.snapshot.revision for one in (self.published, self.target) if one is not None]
+        failed = [self.failure.revision] if self.failure is not None else []
+        return max([0, *given, *failed]) >= head.revision and self.rollout_version >= head.rollout_version
 
 
 class Refused(Exception):  # noqa: N818 - a verdict
@@ -122,8 +139,12 @@ class Publisher:
         self._hub = hub
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
+        self._head: Head | None = None
+        self._course: Course | None = None  # of `_head`
         self._compiled: Published | None = None  # what is published, before the endpoints of services were put in
-        self._tried: tuple[int, Inputs] | None = None
+        self._target: Published | None = None  # the same of the open rollout's revision
+        self._made: tuple[tuple[int, Inputs, Published], ...] = ()
+        self._tried: tuple[Course, Inputs] | None = None
         self._retry_at = 0.0
         self._published_at = -LONGEST
 
@@ -149,6 +170,7 @@ class Publisher:
     async def _follow(self) -> None:
         async with aclosing(self.watch.heads()) as heads:
             async for head in heads:
+                self._head = head
                 self._set(replace(self.state, head=head.revision))
                 self._news.set()
 
@@ -157,7 +179,7 @@ class Publisher:
         while True:
             await self._builder.services.news()
             if self._compiled is not None:
-                self._set(replace(self.state, published=self._give(self._compiled)))
+                self._give()
 
     async def _work(self) -> None:
         await self._builder.services.complete(PATIENCE)
@@ -180,46 +202,109 @@ class Publisher:
                     await self._news.wait()
 
     async def _publish_if_new(self) -> None:
-        revision = self.state.head
-        if not revision:
+        head = self._head
+        if head is None or not head.revision:
             return
         try:
-            wanted = (revision, await asyncio.to_thread(self._builder.stamp))
+            course = await self._where_to(head)
+            wanted = (course, await asyncio.to_thread(self._builder.stamp))
             if wanted == self._tried and not self._retry_due():
                 return
-            await self._publish(revision)
+            await self._carry_out(course, wanted[1])
             self._tried = wanted
         except (
             engines.Unavailable,
             OSError,
         ) as error:  # it is tried again at once, and nothing is wrong with the revision
-            log.warning("publish_delayed", revision=revision, reason=str(error))
+            log.warning("publish_delayed", revision=head.revision, reason=str(error))
         except Refused as refused:
             self._tried = wanted
-            self._fail(Failure(revision, refused.reason, refused.problems, datetime.now(UTC)))
+            self._fail(Failure(course.head, refused.reason, refused.problems, datetime.now(UTC)))
 
     def _retry_due(self) -> bool:
         return self.state.failure is not None and asyncio.get_running_loop().time() >= self._retry_at
 
-    async def _publish(self, revision: int) -> None:
+    async def _where_to(self, head: Head) -> Course:
+        """Read once for each change of the head. Raises Unavailable."""
+        known = self._course
+        if known is None or (known.head, known.version) != (head.revision, head.rollout_version):
+            self._course = known = await engines.run(self._engine, rollouts.course)
+        return known
+
+    async def _carry_out(self, course: Course, inputs: Inputs) -> None:
         """Raises Refused, Unavailable, OSError."""
+        row = course.rollout
+        if row is None:
+            self._withdraw(course)
+            self._follow_course(course, await self._compile(course.head, inputs), None)
+            return
+        base = await self._base(row, inputs)
+        self._follow_course(course, base, self._known(row.revision, inputs))
+        if self._target is None:
+            self._follow_course(course, base, await self._compile(row.revision, inputs))
+
+    def _withdraw(self, course: Course) -> None:
+        """Nobody has a revision that was undone from now on; what takes its place may have to be compiled first."""
+        if self._compiled is not None and self._target is not None and self._target.snapshot.revision != course.head:
+            self._follow_course(course, self._compiled, None)
+
+    async def _base(self, row: RolloutRow, inputs: Inputs) -> Published:
+        """What the rollout began from; if that cannot be published (any more), what is."""
+        try:
+            return await self._compile(row.base, inputs)
+        except Refused:
+            if self._compiled is None:
+                raise
+            return self._compiled
+
+    async def _compile(self, revision: int, inputs: Inputs) -> Published:
+        """Once for each revision and what else goes into it. Raises Refused, Unavailable, OSError."""
         current = self.state.published
         if current is not None and revision < current.snapshot.revision:
             raise Refused(f"the store's head went back from revision {current.snapshot.revision} to {revision}")
+        known = self._known(revision, inputs)
+        if known is not None:
+            return known
         objects = await self._load(revision)
         if current is not None:
             await self._guard(current, objects, revision)
-        self._compiled = await self._build(revision, objects)
-        published = self._give(self._compiled)
-        self._published_at = asyncio.get_running_loop().time()
-        self._builder.key_sets.want(published.gateway)
-        self._set(replace(self.state, published=published, failure=None))
-        log.info("published", revision=revision, version=published.snapshot.version, problems=len(published.problems))
+        built = await self._build(revision, objects)
+        before = [one for one in self._made if one[0] != revision][-1:]  # two are in use at most
+        self._made = (*before, (revision, inputs, built))
+        return built
 
-    def _give(self, compiled: Published) -> Published:
-        """To the streams, with the endpoints of now."""
+    def _known(self, revision: int, inputs: Inputs) -> Published | None:
+        return next((built for *made, built in self._made if made == [revision, inputs]), None)
+
+    def _follow_course(self, course: Course, compiled: Published, target: Published | None) -> None:
+        """To the streams: `compiled`, and to the nodes that the course says `target`, once it is there."""
+        row, before = course.rollout, self.state
+        same = compiled is self._compiled and target is self._target
+        if compiled is not self._compiled:
+            snapshot = compiled.snapshot
+            log.info("published", revision=snapshot.revision, problems=len(compiled.problems))
+        self._compiled, self._target = compiled, target
+        failure = before.failure if row is not None and target is None else None
+        followed = replace(before, rollout=row, freeze=course.freeze, rollout_version=course.version, failure=failure)
+        self._published_at = asyncio.get_running_loop().time()
+        self._builder.key_sets.want((target or compiled).gateway)
+        if same and _admitted(row) == _admitted(before.rollout):
+            self._set(followed)
+            return
+        self.state = followed
+        self._give()
+
+    def _give(self) -> None:
+        """With the endpoints of now."""
+        assert self._compiled is not None  # noqa: S101 - there is nothing to give before
+        published = self._assigned(self._compiled)
+        target = self._assigned(self._target) if self._target is not None else None
+        trial = Trial(target.snapshot, _admitted(self.state.rollout)) if target is not None else None
+        self._hub.publish(published.snapshot, trial)
+        self._set(replace(self.state, published=published, target=target))
+
+    def _assigned(self, compiled: Published) -> Published:
         assigned = self._builder.assign(compiled.gateway, compiled.snapshot, from_disk=compiled.from_disk)
-        self._hub.publish(assigned.snapshot)
         return replace(compiled, snapshot=assigned.snapshot, told=assigned.problems)
 
     async def _load(self, revision: int) -> tuple[Object, ...]:
@@ -275,3 +360,7 @@ class Publisher:
         self.state = state
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _admitted(row: RolloutRow | None) -> frozenset[str]:
+    return row.admitted if row is not None else frozenset()
