@@ -10,13 +10,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin import metrics
-from admin.api import audit, credentials, endpoints, health, revisions, status
+from admin.api import audit, credentials, endpoints, health, plan, revisions, status
 from admin.guard import Guard
 from admin.problems import ApiError, finding
 from admin.service import Service, own_version
 from admin.tokens import Tokens
 
-ROUTERS = (revisions.router, status.router, credentials.router, endpoints.router, audit.router, health.router)
+ROUTERS = (
+    revisions.router,
+    plan.router,
+    status.router,
+    credentials.router,
+    endpoints.router,
+    audit.router,
+    health.router,
+)
 
 
 class ControlApi(FastAPI):

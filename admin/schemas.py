@@ -82,6 +82,13 @@ class ApplyBody(Body):
     expected_revision: int | None = Field(default=None, ge=0)
 
 
+class PlanBody(ApplyBody):
+    """`envoy`: whether a real Envoy is asked. `xds`: show how Envoy's resources differ too, as text."""
+
+    envoy: bool = True
+    xds: bool = False
+
+
 class KeyBody(Body):
     """`expires_in`: a duration, or `never`. `consumer`: the id of an existing one, else one is made.
 
