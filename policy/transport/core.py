@@ -82,6 +82,7 @@ class Core:
         self._h2.initiate_connection(SETTINGS)
         self._streams: dict[int, Request] = {}
         self._found: list[Request | Cancelled] = []
+        self._unwanted: set[Request] = set()
         self._held = 0
         self._noise = 0
         self._going_away = False
@@ -104,6 +105,8 @@ class Core:
     def to_send(self) -> bytes:
         try:
             data: bytes = self._h2.data_to_send()
+            if self._unwanted:
+                data += self._resets()
         except ngh2.NGH2Error:
             self.closed = True
             return b""
@@ -111,7 +114,7 @@ class Core:
         return data
 
     def answer(self, stream: int, message: bytes) -> None:
-        if self._owed(stream):
+        if self._owed(stream) is not None:
             try:
                 self._h2.send_response(stream, framing.HEADERS)
                 self._h2.send_data(stream, framing.framed(message))
@@ -121,8 +124,9 @@ class Core:
 
     def fail(self, stream: int, code: grpc.StatusCode, detail: str) -> None:
         """A status alone, in the headers ("Trailers-Only")."""
-        if self._owed(stream):
-            self._close(stream, framing.status(code, detail), whole=True)
+        request = self._owed(stream)
+        if request is not None:
+            self._close(request, framing.status(code, detail), whole=True)
 
     def ping(self) -> None:
         if not self.closed:
@@ -167,9 +171,9 @@ class Core:
         request = Request(stream, fields.get(b":path", b""), headers)
         self._streams[stream] = request
         if fields.get(b":method") != b"POST":
-            return self._close(stream, NO_POST, whole=end)
+            return self._close(request, NO_POST, whole=end)
         if not framing.is_grpc(fields.get(b"content-type", b"")):
-            return self._close(stream, NO_GRPC, whole=end)
+            return self._close(request, NO_GRPC, whole=end)
         if (allowed := fields.get(b"grpc-timeout")) is not None:
             seconds = framing.timeout(allowed)
             if seconds is None:
@@ -181,7 +185,7 @@ class Core:
 
     def _data(self, stream: int, data: bytes, end: bool) -> None:
         request = self._streams.get(stream)
-        if request is None:  # it was refused before its end
+        if request is None or request in self._unwanted:
             return
         if not end:
             self._keep(request, data)
@@ -221,26 +225,35 @@ class Core:
                 self._found.append(Cancelled(stream))
 
     # -------------------------------------------------------------------------------------------------- endings
-    def _owed(self, stream: int) -> bool:
+    def _owed(self, stream: int) -> Request | None:
         request = self._streams.get(stream)
         if request is None or not request.asked or self.closed:
-            return False
+            return None
         request.asked = False
-        return True
+        return request
 
     def _refuse(self, request: Request, wrong: Refused, *, whole: bool) -> None:
         self._release(request)
-        self._close(request.stream, framing.status(*wrong), whole=whole)
+        self._close(request, framing.status(*wrong), whole=whole)
 
-    def _close(self, stream: int, headers: Headers, *, whole: bool) -> None:
+    def _close(self, request: Request, headers: Headers, *, whole: bool) -> None:
         """An answer of headers alone. `whole`: the request has ended; else the rest of it is not wanted either."""
         try:
-            self._h2.send_response(stream, headers, end_stream=True)
-            if not whole:
-                del self._streams[stream]
-                self._h2.reset_stream(stream, ngh2.ErrorCode.NO_ERROR)
+            self._h2.send_response(request.stream, headers, end_stream=True)
         except ngh2.NGH2Error:
             return
+        if not whole:
+            self._unwanted.add(request)
+
+    def _resets(self) -> bytes:
+        """Tells the peers of requests that were answered before their end to stop (RFC 9113, 8.1). The answers have
+        left: a reset would overtake them."""
+        for request in self._unwanted:
+            if self._streams.pop(request.stream, None) is not None:
+                self._h2.reset_stream(request.stream, ngh2.ErrorCode.NO_ERROR)
+        self._unwanted.clear()
+        data: bytes = self._h2.data_to_send()
+        return data
 
     def _release(self, request: Request) -> None:
         if request.body is not None:

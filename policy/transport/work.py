@@ -35,7 +35,7 @@ class Work(Generic[T]):
         self.value: T | None = None
 
     def run(self, error: BaseException | None = None) -> None:
-        """Until it ends or must wait."""
+        """Until it ends or must wait. For callbacks of the event loop: within a task there already is one."""
         if self._must_cancel:
             error, self._must_cancel = error or asyncio.CancelledError(), False
         self._waits_for = None
