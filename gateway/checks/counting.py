@@ -49,7 +49,7 @@ def algorithm(limit: RateLimit | LimitDescriptor, path: Path) -> Iterator[Proble
     if limit.algorithm not in (None, "gcra") and limit.burst is not None:
         yield Problem("GW347", place, f"`{limit.algorithm}` has no `burst`", "write `algorithm: gcra`, or no `burst`")
     if limit.algorithm == "log" and limit.limit is not None and limit.limit.requests > LONGEST_LOG:
-        message = f"a log keeps each of {limit.limit.requests} requests for a {limit.limit.unit}"
+        message = f"a log keeps each of {limit.limit.requests} requests, for one {limit.limit.unit}"
         yield Problem("GW347", place, message, f"use `sliding`; a log is for limits up to {LONGEST_LOG}")
     if isinstance(limit, RateLimit) and limit.count_denied and (limit.algorithm in ("log", "gcra") or limit.burst):
         message = "what is refused can only be counted in windows"

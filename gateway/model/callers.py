@@ -110,7 +110,11 @@ class ClientCertificates(Model):
 # ------------------------------------------------------------------------------------------------------ tiers, limits
 Per = Annotated[str, StringConstraints(pattern=r"^(client|ip|route|claim:[A-Za-z0-9_.-]{1,64})$")]
 
-CostFrom = Annotated[str, StringConstraints(pattern=r"^(response_bytes|response_header:[a-z0-9-]{1,64})$")]
+CostFrom = Annotated[
+    str,
+    StringConstraints(pattern=r"^(response_bytes|response_header:[a-z0-9-]{1,64})$"),
+    Field(examples=["response_header:x-tokens"]),
+]
 
 
 class RateLimit(Model):
