@@ -18,15 +18,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def output_option(command: F) -> F:
     """`-o table|json|yaml`, as the argument `output`."""
+    return output_of(FORMATS)(command)
+
+
+def output_of(formats: Sequence[str]) -> Callable[[F], F]:
+    """`-o` for a command with formats of its own."""
     return click.option(
         "-o",
         "--output",
-        type=click.Choice(FORMATS),
+        type=click.Choice(formats),
         default="table",
         envvar="GWCTL_OUTPUT",
         show_envvar=True,
         help="How to print the result.",
-    )(command)
+    )
 
 
 def emit(output: str, shape: str, document: dict[str, Any], people: Callable[[], "str | Table"]) -> None:

@@ -19,8 +19,9 @@ from gwctl.commands.unsafe import allow_unsafe_upstreams
 from gwctl.commands.version import envoy_version
 from gwctl.exits import Exit
 from gwctl.files import chosen, files_argument, read
-from gwctl.output import emit, output_option
+from gwctl.output import FORMATS, emit, output_of
 from gwctl.problems import count
+from gwctl.reports import REPORTS
 from gwctl.throwaway import stand_ins
 from xds_server import compiler
 from xds_server.validate import find_envoy
@@ -45,7 +46,7 @@ class Verdict:
 @files_argument
 @click.option("--no-envoy", is_flag=True, help="Do not ask a real Envoy whether it would accept the result.")
 @allow_unsafe_upstreams
-@output_option
+@output_of((*FORMATS, *REPORTS))
 @click.pass_context
 def validate(
     ctx: click.Context,
@@ -58,7 +59,11 @@ def validate(
     """Check FILE... as one gateway, without a server. Exits with 3 if there are errors."""
     files = read(chosen(paths, more))
     verdict = judge(load(files), None if no_envoy else find_envoy(), unsafe_upstreams=allow_unsafe_upstreams)
-    emit(output, "validate", _document(verdict), lambda: _for_people(verdict, [file.name for file in files], no_envoy))
+    names = [file.name for file in files]
+    if output in REPORTS:
+        click.echo(REPORTS[output](verdict.problems, names), nl=False)
+    else:
+        emit(output, "validate", _document(verdict), lambda: _for_people(verdict, names, no_envoy))
     if not verdict.valid:
         ctx.exit(Exit.INVALID)
 
