@@ -35,6 +35,7 @@ NAME: Final = "envoy.filters.http.rbac"
 ANYBODY: Final = Principal(any=True)
 NOBODY: Final = Principal(not_id=ANYBODY)
 ANYTHING: Final = Permission(any=True)
+SOMEBODY: Final = ValueMatcher(string_match=regex(r"[\s\S]+"))  # a token's subject: Envoy accepts a token without one
 DEFAULT: Final = "(default)"  # no rule of an operator can be called so
 
 
@@ -107,9 +108,7 @@ class Caller:
         if self.identity.kind == "open":
             return ANYBODY
         if self.identity.kind == "native":
-            provider = self.identity.providers[0]
-            issuer = ValueMatcher(string_match=exact(self.gateway.jwt_providers[provider].issuer))
-            return metadata(JWT_NAMESPACE, (provider, "iss"), issuer)
+            return metadata(JWT_NAMESPACE, (self.identity.providers[0], "sub"), SOMEBODY)
         return metadata(DECIDED_NAMESPACE, ("client",), ValueMatcher(present_match=True))
 
     def tier_in(self, tiers: Iterable[str]) -> Principal:
