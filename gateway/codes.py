@@ -140,7 +140,6 @@ CODES: Final = {
     "GW382": _warning("a fault that every request meets"),
     "GW383": Code("a way of compression that is listed twice"),
     "GW384": Code("a local limit in shadow"),
-    "GW385": Code("a local limit of a tier"),
     "GW386": Code("a local limit of zero"),
     "GW387": _warning("a limit that can never bind"),
     "GW388": Code("gRPC-Web for an upstream that speaks HTTP/1.1"),
@@ -165,6 +164,10 @@ CODES: Final = {
     "GW411": Code("a route inside what is delegated to another owner"),
     "GW413": Code("an owner that delegates to itself"),
     "GW414": Code("the same delegated to two owners"),
+    "GW421": _warning("a limit by quota, which is experimental"),
+    "GW422": _warning("a limit that is too little to be shared out"),
+    "GW423": Code("a second quota where Envoy asks for one"),
+    "GW424": Code("a quota in shadow, or of zero"),
 }
 
 

@@ -13,8 +13,7 @@ without credentials has no client: `client` becomes `remote_address` there.
 A limit with `cost_from` is charged by a second question, when the response has been sent: the same descriptor with
 `cost=<cost_from>` as last entry, and the cost as its hits. The first question only asks whether anything is left.
 
-Limits of `mode: local` are none of the decision service's: each Envoy counts them in token buckets of its own (see
-`local_limits`), and they are in no tree and in no descriptor that is sent.
+Limits of other modes are in no tree and in no descriptor that is sent: see `gateway.local_limits`, `gateway.quotas`.
 """
 
 from collections.abc import Iterable
@@ -89,38 +88,6 @@ def route_nodes(route: ResolvedRoute) -> tuple[LimitNode, ...]:
         LimitNode(("route_limit", limit_id(route, index, limit)), entry_keys(limit, anonymous=anonymous), (limit,))
         for index, limit in enumerate(route.rate_limits)
         if limit.mode == "exact"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LocalLimit:
-    """A limit that each Envoy counts for itself: a bucket of `burst` tokens for each value of `keys` on its route.
-
-    A request takes `cost` tokens; `requests` come back in `seconds`, evenly.
-    """
-
-    id: str
-    keys: tuple[str, ...]
-    requests: int
-    seconds: int
-    burst: int
-    cost: int
-
-
-def local_limits(route: ResolvedRoute) -> tuple[LocalLimit, ...]:
-    """Those of a route. Its id says which route it is already, so `route` is no key of its own here."""
-    anonymous = route.authentication == "none"
-    return tuple(
-        LocalLimit(
-            id=limit_id(route, index, limit),
-            keys=tuple(key for key in entry_keys(limit, anonymous=anonymous) if key != "route"),
-            requests=limit.limit.requests,
-            seconds=limit.limit.seconds,
-            burst=limit.burst or limit.limit.requests,
-            cost=limit.cost,
-        )
-        for index, limit in enumerate(route.rate_limits)
-        if limit.mode == "local"
     )
 
 

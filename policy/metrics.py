@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from gateway.quotas import Quota
 from policy.ratelimit.tree import Limit
 
 DETAILS: Final = 1_000
@@ -31,6 +32,9 @@ class Metrics:
             ("rule", "result"),
             registry=registry,
         )
+        self._quota_buckets = Gauge(
+            "gw_quota_buckets", "Buckets of quotas that are shared out here now", registry=registry
+        )
         self._near = Counter(
             "gw_ratelimit_near_limit",
             "Requests within a limit of which they left less than a fifth",
@@ -52,6 +56,15 @@ class Metrics:
         if child is None:
             child = self._children["cache", rule, result] = self._cache.labels(rule, result)
         child.inc()
+
+    def quota_buckets(self, count: int) -> None:
+        self._quota_buckets.set(count)
+
+    def quota(self, quota: Quota, allowed: int, denied: int) -> None:
+        """What an Envoy reports to have let through and refused."""
+        for result, count in (("ok", allowed), ("over_limit", denied)):
+            if count:
+                self._ratelimit.labels(quota.rule, quota.tier, result).inc(count)
 
     def ratelimit(self, limit: Limit | None, result: str, detail: str = "") -> None:
         """`limit`: None when no particular limit is concerned (the store or the gateway's view is not there).

@@ -20,7 +20,7 @@ def problems(scope: Scope) -> Iterator[Problem]:
         yield from _compression(level, path)
     for name, tier in scope.gateway.tiers.items():
         placed = list(_placed(tier.rate_limits, ("tiers", name)))
-        yield from _of_tier(placed)
+        yield from _local(placed)
         yield from _never_binding(placed, placed)
     yield from _of_routes(scope)
     for route in scope.routes:
@@ -89,14 +89,6 @@ def _of_routes(scope: Scope) -> Iterator[Problem]:
 def _placed(limits: Iterable[RateLimit], path: Path) -> Iterator[Placed]:
     for index, limit in enumerate(limits):
         yield (*path, "rate_limits", index), limit
-
-
-def _of_tier(placed: Iterable[Placed]) -> Iterator[Problem]:
-    """A tier is looked up when the caller is known, by the decision service."""
-    for path, limit in placed:
-        if limit.mode == "local":
-            message = "a tier's limits are counted by the decision service, for all Envoys together"
-            yield Problem("GW385", (*path, "mode"), message, "write the limit at the modules or routes it is for")
 
 
 def _local(placed: Iterable[Placed]) -> Iterator[Problem]:

@@ -15,6 +15,10 @@ from xds_server.validate import find_envoy, throwaway_certificate, validate
 from .golden import CASES, NAMES, compiled, expected_files
 
 
+WORK_IN_PROGRESS = {"quotas": "message 'envoy.type.v3.RateLimitStrategy' is contained in proto file"}
+"""What Envoy says of words that are not stable yet; the language calls them experimental (GW421)."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_to_what_is_written(name: str) -> None:
     files = expected_files(compiled(name))
@@ -46,4 +50,5 @@ def test_envoy_has_nothing_to_warn_of(name: str, tmp_path: Path) -> None:
     options = ("--mode", "validate", "-l", "warning", "--concurrency", "1", "--config-path", str(config))
     done = subprocess.run([str(envoy), *options], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "[warning]" not in done.stdout + done.stderr
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "[warning]" in line]
+    assert [line for line in said if WORK_IN_PROGRESS.get(name, "nothing at all") not in line] == []

@@ -3,15 +3,14 @@
 from typing import Any
 
 from gateway.limits import (
-    LocalLimit,
     entry_keys,
     limit_id,
-    local_limits,
     route_nodes,
     tier_key,
     tier_nodes,
     tier_shapes,
 )
+from gateway.local_limits import LocalLimit, of_route
 from gateway.model import Gateway, RateLimit, decode
 from gateway.resolve import resolve
 
@@ -94,6 +93,6 @@ def test_local_limits_are_no_business_of_the_decision_service() -> None:
     limits = [limit(name="exact"), limit(["ip", "route"], "60/minute", mode="local", burst=90, cost=2)]
     (route,) = resolve(gateway({"free": {"rate_limits": [limit(mode="local")]}}, rate_limits=limits))
     assert [node.head for node in route_nodes(route)] == [("route_limit", "m/r/module"), ("route_limit", "m/r/exact")]
-    assert local_limits(route) == (LocalLimit("m/r/2", ("remote_address",), requests=60, seconds=60, burst=90, cost=2),)
+    assert of_route(route) == (LocalLimit("m/r/2", ("remote_address",), requests=60, seconds=60, burst=90, cost=2),)
     made = gateway({"free": {"rate_limits": [limit(mode="local")]}})
     assert (tier_nodes(made), tier_shapes(made, anonymous=False)) == ((), ())

@@ -11,7 +11,7 @@ from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy.type.v3.percent_pb2 import Percent
 
-from gateway import model
+from gateway import model, quotas
 from gateway.model import DnsUpstream, EdsUpstream, Upstream
 from xds_server.compiler import balancing, hardening, health, names, tls_upstream
 from xds_server.compiler.context import Context
@@ -63,12 +63,26 @@ def decisions(context: Context) -> Messages:
         connect_timeout=duration(1_000),
         lb_policy=Cluster.LEAST_REQUEST,
         common_lb_config=NO_PANIC,
-        circuit_breakers=hardening.circuit_breakers(4096, 4096, 4096, 3),
+        # As many retries as requests: while one of two processes is replaced, half of all questions go to the other one.
+        circuit_breakers=hardening.circuit_breakers(4096, 4096, 4096, 4096),
         typed_extension_protocol_options={HTTP_OPTIONS: pack(hardening.upstream_http(["h2"]))},
         **hardening.cluster_fields(),
     )
     addresses = [model.Endpoint(address=host, port=port) for host, port in context.settings.decisions]
     yield from placed(cluster, addresses)
+
+
+def quota_shares(context: Context) -> Messages:
+    """The same services once more, where there are quotas: the one that shares them out says so in its health."""
+    if not quotas.any_in(context.gateway):
+        return
+    for message in decisions(context):
+        if isinstance(message, Cluster):
+            message.name = names.QUOTAS
+            message.health_checks.append(health.own_service(quotas.SERVICE))
+        else:
+            message.cluster_name = names.QUOTAS
+        yield message
 
 
 def nowhere() -> Cluster:

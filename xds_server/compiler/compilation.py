@@ -72,6 +72,7 @@ def compile(  # noqa: A001 - `compiler.compile` is what it is
     parts = tuple(parts_of(gateway, memo))
     context = replace(context, kinds=tuple(chain_of.from_iterable(part.kinds for part in parts)))
     messages: list[Message] = [clusters.nowhere(), *clusters.decisions(context), *by_upstream, *by_login]
+    messages += clusters.quota_shares(context)
     messages += runtime(context, findings)
     messages += tls.secrets(context, findings)
     messages += downstream_tls.secrets(context)

@@ -33,6 +33,19 @@ def health_checks(spec: Upstream, protocols: tuple[str, ...]) -> list[HealthChec
     ]
 
 
+def own_service(name: str) -> HealthCheck:
+    """A service of ours, asked every second by its own name."""
+    second = duration(1_000)
+    return HealthCheck(
+        timeout=second,
+        interval=second,
+        no_traffic_interval=second,
+        healthy_threshold=uint32(1),
+        unhealthy_threshold=uint32(2),
+        grpc_health_check=HealthCheck.GrpcHealthCheck(service_name=name),
+    )
+
+
 def asked(check: model.HealthCheck, host: str, protocols: tuple[str, ...]) -> dict[str, Any]:
     """What is asked, as the field of a HealthCheck; `host` is what the upstream is called."""
     if check.http is not None:

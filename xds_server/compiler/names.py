@@ -12,6 +12,9 @@ from xds_server import resources
 DECISIONS: Final = "tollhouse/decisions"
 """The cluster of the decision services: ext_authz and rate limiting."""
 
+QUOTAS: Final = "tollhouse/quotas"
+"""The cluster of the decision service that shares out quotas: the same addresses, of which one at a time serves."""
+
 NOWHERE: Final = "tollhouse/nowhere"
 """A cluster without endpoints, for routes that a filter answers (the cors filter only looks at routes to a cluster)."""
 

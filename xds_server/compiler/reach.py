@@ -18,7 +18,9 @@ from xds_server.resources import CLUSTER, SECRET, Share
 Ref = tuple[str, str]
 """A resource by type and name."""
 
-ALWAYS: Final[frozenset[Ref]] = frozenset({(CLUSTER, names.DECISIONS), (CLUSTER, names.NOWHERE)})
+ALWAYS: Final[frozenset[Ref]] = frozenset(
+    {(CLUSTER, names.DECISIONS), (CLUSTER, names.QUOTAS), (CLUSTER, names.NOWHERE)}
+)
 """What the filters of every listener may call."""
 
 

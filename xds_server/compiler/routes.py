@@ -90,8 +90,9 @@ class RouteCompiler:
             raise ClosedError(self.context.closed_logins[identity.login or ""])
         spec = RouteSpec(identity, route)
         whole = self._route(route, chain.route_configs(self.context, spec))
-        if route.rate_limits:
-            whole.MergeFrom(Route(metadata=local_ratelimit.metadata(spec)))
+        metadata = local_ratelimit.metadata(self.context, spec)
+        if metadata is not None:
+            whole.MergeFrom(Route(metadata=metadata))
         for match in route_matches(route.match):
             if route.cors is not None and route.route.backends is None:
                 yield from (taking(whole, match, *told) for told in cors.answers(route.cors))

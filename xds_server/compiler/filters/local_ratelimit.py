@@ -5,11 +5,13 @@ every change of its route table. Its descriptors name rates and not routes, so t
 there already changes nothing here. Which limits a route has stands in the route's metadata: by the name of each
 `Counter`, the id of the limit. Envoy passes over the rates that a route's metadata does not name.
 
+Limits of tiers are in `local_tiers`.
+
 Whatever changes a rate or adds the first of its kind makes all buckets full again.
 """
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,19 +32,18 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import UInt64Value
 
-from gateway import limits
-from gateway.limits import LocalLimit
+from gateway import local_limits
+from gateway.local_limits import LocalLimit
 from gateway.model import Listener
 from gateway.resolve import ResolvedRoute
 from xds_server.compiler.context import Context
 from xds_server.compiler.errors import CompileError
-from xds_server.compiler.filters import Stage, discovered_filter, optional_filter, ratelimit, turned_on
+from xds_server.compiler.filters import Stage, discovered_filter, local_tiers, optional_filter, ratelimit, turned_on
 from xds_server.compiler.identity import Identity, RouteSpec, identify
-from xds_server.compiler.wire import boolean, duration, extension, uint32
+from xds_server.compiler.wire import boolean, extension, fingerprint, uint32
 
 NAME: Final = "tollhouse/local_ratelimit"
 RETRY_AFTER: Final = "tollhouse/retry_after"
@@ -68,22 +69,30 @@ def configure(context: Context, listener: Listener) -> HttpFilter | None:
 
 
 def on_route(context: Context, spec: RouteSpec) -> Any | None:
-    if spec.resolved is None or not limits.local_limits(spec.resolved):
+    if spec.resolved is None or not (local_limits.of_route(spec.resolved) or local_tiers.slots(context, spec)):
         return None
     return context.packed((NAME,), turned_on)
 
 
-def metadata(spec: RouteSpec) -> Metadata:
-    """Which limits a route has, for its entry of the route table; empty for most."""
+def metadata(context: Context, spec: RouteSpec) -> Metadata | None:
+    """Which limits a route has, for its entry of the route table; None for most."""
+    if spec.resolved is None:
+        return None
+    said = {one.name: one.limit.id for one in counters(spec)}
+    said |= {one.name: local_tiers.written(one, spec.resolved) for one in local_tiers.slots(context, spec)}
+    return of(said) if said else None
+
+
+def of(said: Mapping[str, str]) -> Metadata:
     result = Metadata()
-    for one in counters(spec):
-        result.filter_metadata[NAMESPACE].fields[one.name].string_value = one.limit.id
+    for name, text in said.items():
+        result.filter_metadata[NAMESPACE].fields[name].string_value = text
     return result
 
 
 def counters(spec: RouteSpec) -> Iterator[Counter]:
     if spec.resolved is not None:
-        for limit in limits.local_limits(spec.resolved):
+        for limit in local_limits.of_route(spec.resolved):
             yield counter(spec.identity, spec.resolved, limit)
 
 
@@ -92,16 +101,16 @@ def counter(identity: Identity, route: ResolvedRoute, limit: LocalLimit) -> Coun
         raise CompileError("a limit of zero cannot be counted locally", "rate_limits")
     actions = tuple(ratelimit.entry(identity, route, key) for key in limit.keys)
     rate = (limit.requests, limit.seconds, limit.burst, limit.cost)
-    digest = hashlib.blake2b(repr(rate).encode(), digest_size=6)
-    for action in actions:
-        digest.update(action.SerializeToString(deterministic=True))
-    return Counter(f"{limit.requests}/{limit.seconds}s {digest.hexdigest()}", limit, actions)
+    return Counter(f"{limit.requests}/{limit.seconds}s {fingerprint(actions, repr(rate))}", limit, actions)
 
 
 def configuration(context: Context) -> TypedExtensionConfig:
     defaults = context.gateway.rate_limit_defaults
     found = {one.name: one for one in all_counters(context)}
     ordered = [found[name] for name in sorted(found)]
+    slots = {one.name: one for one in all_slots(context)}
+    asked_by = [slots[name] for name in sorted(slots)]
+    tiers = [*local_tiers.limits(context, anonymous=False), *local_tiers.limits(context, anonymous=True)]
     config = LocalRateLimit(
         stat_prefix="local_limits",
         status=HttpStatus(code=defaults.response.status),  # type: ignore[arg-type] # an enum's number
@@ -111,34 +120,38 @@ def configuration(context: Context) -> TypedExtensionConfig:
         rate_limited_as_resource_exhausted=True,
         always_consume_default_token_bucket=boolean(False),
         max_dynamic_descriptors=uint32(MOST_BUCKETS),
-        rate_limits=map(asked, ordered),
-        descriptors=map(counted, ordered),
+        rate_limits=[*map(asked, ordered), *map(asked_by_slot, asked_by)],
+        descriptors=[*map(counted, ordered), *local_tiers.counted(asked_by, tiers)],
     )
     return extension(NAME, config)
 
 
 def asked(counter: Counter) -> RateLimit:
-    """The descriptor of a request on a route with such a limit; elsewhere its second entry, and so all, is missing."""
-    path = [MetadataKey.PathSegment(key=counter.name)]
-    id_ = Action.MetaData(
-        descriptor_key="route_limit",
-        metadata_key=MetadataKey(key=NAMESPACE, path=path),
-        source=Action.MetaData.ROUTE_ENTRY,
-    )
-    head = (ratelimit.constant("local_limit", counter.name), Action(metadata=id_))
-    addend = RateLimit.HitsAddend(number=UInt64Value(value=counter.limit.cost))
-    return RateLimit(actions=(*head, *counter.actions), hits_addend=addend if counter.limit.cost > 1 else None)
+    """The descriptor of a request on a route with such a limit."""
+    head = ratelimit.constant("local_limit", counter.name)
+    return descriptor((head, told("route_limit", counter.name), *counter.actions), counter.limit.cost)
+
+
+def asked_by_slot(slot: local_tiers.Slot) -> RateLimit:
+    return descriptor((local_tiers.head(slot), told("route", slot.name), *slot.actions), slot.cost)
+
+
+def told(key: str, name: str) -> Action:
+    """What the route's metadata says by that name; where it says nothing the whole descriptor is missing."""
+    place = MetadataKey(key=NAMESPACE, path=[MetadataKey.PathSegment(key=name)])
+    return Action(metadata=Action.MetaData(descriptor_key=key, metadata_key=place, source=Action.MetaData.ROUTE_ENTRY))
+
+
+def descriptor(actions: Iterable[Action], cost: int) -> RateLimit:
+    addend = RateLimit.HitsAddend(number=UInt64Value(value=cost)) if cost > 1 else None
+    return RateLimit(actions=actions, hits_addend=addend)
 
 
 def counted(counter: Counter) -> LocalRateLimitDescriptor:
     """A bucket for each limit of a route and each value of its keys: an entry without a value takes every one."""
     entries = [RateLimitDescriptor.Entry(key="local_limit", value=counter.name)]
     entries += [RateLimitDescriptor.Entry(key=key) for key in ("route_limit", *counter.limit.keys)]
-    limit = counter.limit
-    bucket = TokenBucket(
-        max_tokens=limit.burst, tokens_per_fill=uint32(limit.requests), fill_interval=duration(limit.seconds * 1000)
-    )
-    return LocalRateLimitDescriptor(entries=entries, token_bucket=bucket)
+    return LocalRateLimitDescriptor(entries=entries, token_bucket=local_tiers.bucket(counter.limit))
 
 
 def all_counters(context: Context) -> Iterator[Counter]:
@@ -155,12 +168,21 @@ def all_counters(context: Context) -> Iterator[Counter]:
 
 def counters_of(context: Context, route: ResolvedRoute) -> tuple[Counter, ...]:
     """None for a closed route; its problem is reported with it."""
-    if not limits.local_limits(route):
+    if not local_limits.of_route(route):
         return ()
     try:
         return tuple(counters(RouteSpec(identify(context, route), route)))
     except CompileError:
         return ()
+
+
+def all_slots(context: Context) -> Iterator[local_tiers.Slot]:
+    """Those of all ways to authenticate, whether or not a route of that way sends anything on."""
+    if not any(limit.mode == "local" for tier in context.gateway.tiers.values() for limit in tier.rate_limits):
+        return
+    for route in context.kinds:
+        with suppress(CompileError):
+            yield from local_tiers.slots_of(context, identify(context, route), route)
 
 
 def retry_after(context: Context, listener: Listener) -> HttpFilter | None:
