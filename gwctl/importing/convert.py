@@ -14,6 +14,7 @@ FORMATS: Final = {
     "kong": "a declarative configuration of Kong (deck)",
     "envoy": "an Envoy bootstrap with static resources",
     "gateway-api": "Gateway API (with Envoy Gateway's policies)",
+    "ratelimit": "a configuration of envoyproxy/ratelimit",
 }
 
 
@@ -79,7 +80,7 @@ def _root(kind: str, documents: Sequence[Any]) -> Any:
     if len(documents) > 1:
         raise NotThatFormat("it holds several documents")
     (root,) = documents
-    mark = {"openapi": "openapi", "kong": "_format_version", "envoy": "static_resources"}[kind]
+    mark = _MARKS[kind]
     if mark not in root:
         other = next((name for name, key in _MARKS.items() if key in root), None)
         help_ = f"; it looks like {FORMATS[other]}: `gwctl import {other}`" if other else ""
@@ -87,7 +88,13 @@ def _root(kind: str, documents: Sequence[Any]) -> Any:
     return root
 
 
-_MARKS: Final = {"openapi": "openapi", "kong": "_format_version", "envoy": "static_resources", "gateway-api": "kind"}
+_MARKS: Final = {
+    "openapi": "openapi",
+    "kong": "_format_version",
+    "envoy": "static_resources",
+    "gateway-api": "kind",
+    "ratelimit": "domain",
+}
 
 
 def _objects(documents: Sequence[Any]) -> dict[str, Any]:

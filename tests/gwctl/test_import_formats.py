@@ -149,6 +149,21 @@ def test_gateway_api() -> None:
     assert modules["ledger"]["routes"]["rule-1"]["match"] == {"grpc": {"service": "ledger.v1.Ledger", "method": "Book"}}
 
 
+def test_ratelimit() -> None:
+    made = convert("ratelimit", sample("ratelimit"))
+    domain = made.document["rate_limit_domains"]["edge-proxy"]
+    assert domain["domain"] == "Edge.Proxy"
+    users, default, path, account, tokens, address = domain["descriptors"]
+    assert users == {"key": "database", "value": "users", "limit": "500/second", "algorithm": "fixed"}
+    assert (default["shadow"], default["name"]) == (True, "default-rule")
+    assert (path["limit"], path["share_threshold"]) == ("1000/minute", True), "60 times a second is a minute"
+    assert account["descriptors"][0]["replaces"] == ["default-rule"]
+    assert account["descriptors"][1]["limit"] == "14/minute", "the same rate, rounded down"
+    assert address == {"key": "address", "value": "10.0.0.1"}, "a value that is not limited, where its key is"
+    assert "limit" in tokens
+    assert [loss.place for loss in made.losses if loss.kind == "lost"] == ["descriptors[4].quota_mode"]
+
+
 def test_a_network_filter_may_guard() -> None:
     guard = "- filters:\n            - {name: envoy.filters.network.rbac}\n"
     text = sample("envoy").replace("- filters:\n", guard, 1)
