@@ -1,9 +1,10 @@
-"""The service that shares out quotas, by itself on a real gRPC server, and its health as Envoy asks for it."""
+"""The service that shares out quotas on a real gRPC server, with its health, and a word on who calls."""
 
 import asyncio
 from typing import Any, Self
 
 import grpc
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +22,8 @@ class Sharing:
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self.port = 0
+        self.identity: dict[str, str] = {}
+        """The metadata of every caller who is asked about."""
 
     def counted(self, result: str, tier: str = "") -> float:
         name, labels = "gw_ratelimit_decisions_total", {"result": result, "tier": tier}
@@ -30,13 +33,29 @@ class Sharing:
     async def start(self) -> None:
         self.quotas = RateLimitQuota(self.views, self._metrics)
         self.server: Any = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        self.server.add_generic_rpc_handlers((self.quotas.handler(),))
+        check = grpc.unary_unary_rpc_method_handler(
+            self.check,
+            request_deserializer=CheckRequest.FromString,
+            response_serializer=CheckResponse.SerializeToString,
+        )
+        checking = grpc.method_handlers_generic_handler("envoy.service.auth.v3.Authorization", {"Check": check})
+        self.server.add_generic_rpc_handlers((self.quotas.handler(), checking))
         checks: Any = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(checks, self.server)
         await checks.set(NAME, health_pb2.HealthCheckResponse.SERVING)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.server.start()
         self._beating = asyncio.create_task(self.quotas.run())
+
+    async def check(self, request: CheckRequest, context: Any) -> CheckResponse:
+        response = CheckResponse()
+        response.status.code = 0
+        response.dynamic_metadata.update(self.identity)
+        return response
+
+    @property
+    def buckets(self) -> list[dict[str, str]]:
+        return [dict(key) for key in self.quotas._board._buckets]
 
     async def stop(self) -> None:
         self._beating.cancel()
