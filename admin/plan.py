@@ -159,7 +159,7 @@ def fleet(rows: Iterable[NodeRow], before: Snapshot, after: Snapshot) -> dict[st
         key = (old.version, new.version)
         if key not in sizes:
             types = difference(old, new).types
-            sizes[key] = sum(one.size + len(one.removed) for one in types if one.type_url != RATE_LIMITS)
+            sizes[key] = sum(one.size for one in types if one.type_url != RATE_LIMITS)
         if sizes[key]:
             groups.setdefault(key, []).append(name)
     return {

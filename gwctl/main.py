@@ -15,6 +15,8 @@ COMMANDS: Final = {
     "up": ("gwctl.up.command:up", "Run a whole gateway on this machine."),
     "down": ("gwctl.up.command:down", "Stop what `gwctl up` runs."),
     "validate": ("gwctl.commands.validate:validate", "Check files, without a server."),
+    "plan": ("gwctl.commands.plan:plan", "Show what applying files would change."),
+    "diff": ("gwctl.commands.diff:diff", "Show what is different between revisions, or files."),
     "apply": ("gwctl.commands.apply:apply", "Put files live."),
     "fmt": ("gwctl.commands.fmt:fmt", "Bring files into the canonical form."),
     "init": ("gwctl.commands.init:init", "Write a first routes.yaml."),

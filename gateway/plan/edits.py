@@ -99,7 +99,7 @@ def _edits(old: Object, new: Object) -> Iterator[Edit]:
     """Of the object's own fields, its labels, and the order of tiers, which is their rank."""
     yield from compared(_own(old), _own(new), path_of(new.key))
     yield from compared(dict(old.labels), dict(new.labels), (*path_of(new.key), "labels"))
-    if new.kind == "tiers" and old.body == new.body:
+    if new.kind == "tiers" and old.body == new.body and list(old.body) != list(new.body):
         yield Edit(("tiers",), "updated", list(old.body), list(new.body))
 
 

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from gateway.document import Key, Object
 from gateway.match import index
 from gateway.model import Gateway, decode
 from gateway.places import Where
-from gateway.plan import weakened, weakened_objects
+from gateway.plan import taken, weakened, weakened_objects
 from gateway.plan.edits import Item, Places, items
 from gateway.plan.routes import RouteChange, changes
-from gateway.plan.taken import NOBODY, Moved, moved
+from gateway.plan.taken import NOBODY, Moved
 from gateway.plan.weakening import Weakening
 from gateway.problems import Path, Problem
 from gateway.resolve import ResolvedRoute, resolve
@@ -107,8 +108,9 @@ def findings(before: Side, after: Side) -> Findings:
 
 
 def _updated(before: Side, after: Side) -> Iterator[Key]:
+    """Labels do not count: nothing that serves a request looks at them."""
     old = before.by_key
-    return (key for key, item in after.by_key.items() if key in old and not item.same_content(old[key]))
+    return (key for key, item in after.by_key.items() if key in old and item.body != old[key].body)
 
 
 def _tiers(before: Side, after: Side) -> frozenset[str]:
@@ -142,11 +144,14 @@ def _moved(before: Side, after: Side, changed: Iterable[RouteChange]) -> Iterato
     where = {(route.listener, host) for route in movers for host in route.hosts}
     listeners = {listener for listener, _ in where}
     old, new = ([route for route in side.ordered if route.listener in listeners] for side in (before, after))
-    tried = [route for route in (*new, *old) if any((route.listener, host) in where for host in route.hosts)]
-    if tried:
-        gone = {one.route.full_name for one in changed if one.action == "deleted"}
-        found = moved(tried, index(before.gateway, old), index(after.gateway, new))
-        yield from (one for one in found if not (one.before == NOBODY or (one.after == NOBODY and one.before in gone)))
+    if not movers:
+        return
+    was, now = index(before.gateway, old), index(after.gateway, new)
+    tried = chain(taken.of_hosts((*new, *old), where), taken.of_strangers(old, where, was))
+    gone = {change.route.full_name for change in changed if change.action == "deleted"}
+    for found in taken.moved(tried, was, now):
+        if not (found.before == NOBODY or (found.after == NOBODY and found.before in gone)):
+            yield found
 
 
 def _weakened(before: Side, after: Side, changed: Iterable[RouteChange]) -> Iterator[Weakening]:

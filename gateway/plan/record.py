@@ -83,6 +83,7 @@ def _moved(one: Moved, plan: Plan) -> dict[str, Any]:
         "method": one.method,
         "host": one.host,
         "target": one.target,
+        "headers": list(one.headers),
         "before": one.before,
         "after": one.after,
         **_place(plan.places.after.locate(one.path, at_key=True)),

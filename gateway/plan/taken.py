@@ -5,13 +5,15 @@ whose requests now go elsewhere. It is by example, so it finds what it finds and
 """
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.checks.routes import written
 from gateway.conditions import path_test, value_test
-from gateway.match import Decision, Index, Request, route_for
+from gateway.match import Decision, Index, Request, host_of, route_for
 from gateway.model import PathMatch, ValueMatch
+from gateway.plan.masking import masked
 from gateway.problems import Path
 from gateway.resolve import ResolvedRoute
 
@@ -27,34 +29,41 @@ NOBODY: Final = "404"
 GRPC: Final = ("content-type", "application/grpc")
 
 
+Hosts = AbstractSet[tuple[str, str]]
+"""Listeners and hosts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A request that another route takes. `before`, `after`: the full names of routes, or the answer (`404`)."""
+    """A request that another route takes. `before`, `after`: the full names of routes, or the answer (`404`).
+
+    `headers`: the names of those that it has. `path`: of the route that takes it now; if none does, of the one before.
+    """
 
     listener: str
     method: str
     host: str
     target: str
+    headers: tuple[str, ...]
     before: str
     after: str
     path: Path
-    """The route that now takes it; if none does, the one that did."""
 
 
-def moved(routes: Iterable[ResolvedRoute], before: Index, after: Index) -> Iterator[Moved]:
-    """Examples of the routes that both gateways answer differently, each once."""
+def moved(requests: Iterable[Request], before: Index, after: Index) -> Iterator[Moved]:
+    """The requests that the two answer differently; of those that go from one route to another, the first."""
     seen = set()
-    for route in routes:
-        for request in examples(route):
-            if route.listener not in before.listeners or route.listener not in after.listeners:
-                continue
-            old, new = route_for(before, request), route_for(after, request)
-            pair = (route.listener, *map(name, (old, new)))
-            if pair[1] != pair[2] and pair not in seen:
-                seen.add(pair)
-                taker = new.route or old.route or route
-                sent = (request.method, request.host, request.target)
-                yield Moved(route.listener, *sent, before=pair[1], after=pair[2], path=taker.path)
+    for request in requests:
+        listener = request.listener or ""
+        if listener not in before.listeners or listener not in after.listeners:
+            continue
+        old, new = route_for(before, request), route_for(after, request)
+        names = (name(old), name(new))
+        taker = new.route or old.route
+        if names[0] != names[1] and (listener, *names) not in seen and taker is not None:
+            seen.add((listener, *names))
+            headers = tuple(header for header, _ in request.headers)
+            yield Moved(listener, request.method, request.host, shown(request.target), headers, *names, taker.path)
 
 
 def name(decision: Decision) -> str:
@@ -64,8 +73,40 @@ def name(decision: Decision) -> str:
     return str(decision.status) if decision.status is not None else decision.kind
 
 
-def examples(route: ResolvedRoute) -> Iterator[Request]:
-    """Requests that fit the route, one for each of its hosts; none where nobody knows what its regexes take."""
+def shown(target: str) -> str:
+    """The target without values of parameters that may be secrets."""
+    path, mark, query = target.partition("?")
+    pairs = (part.partition("=") for part in query.split("&"))
+    return path + mark + "&".join(f"{key}{sign}{masked(('query', key), text)}" for key, sign, text in pairs)
+
+
+def of_hosts(routes: Iterable[ResolvedRoute], where: Hosts) -> Iterator[Request]:
+    """Examples of the routes that are on one of the hosts."""
+    for route in routes:
+        if any((route.listener, host) in where for host in route.hosts):
+            yield from examples(route, route.hosts[:MOST_HOSTS])
+
+
+def of_strangers(routes: Iterable[ResolvedRoute], where: Hosts, tables: Index) -> Iterator[Request]:
+    """Examples for hosts that have no routes of their own, of the routes of the wildcard that has taken them."""
+    by_wildcard: dict[tuple[str, str], list[str]] = {}
+    for listener, host in sorted(where):
+        known = tables.tables.get(listener, {})
+        if host not in known:
+            wildcards = by_wildcard.setdefault((listener, host_of(known, sent(host))), [])
+            wildcards += [host] if len(wildcards) < MOST_HOSTS else []
+    for route in routes:
+        for wildcard in route.hosts:
+            yield from examples(route, by_wildcard.get((route.listener, wildcard), ()))
+
+
+def sent(host: str) -> str:
+    """What a client might send for a host of the document."""
+    return host.replace("*", "any.invalid" if host == "*" else "any", 1)
+
+
+def examples(route: ResolvedRoute, hosts: Iterable[str]) -> Iterator[Request]:
+    """A request for each host that fits the route; none where nobody knows what its regexes take."""
     target = _target(route.match.where)
     pairs = {part: _texts(getattr(route.match, part)) for part in ("headers", "cookies", "query")}
     if target is None or any(found is None for found in pairs.values()):
@@ -73,13 +114,12 @@ def examples(route: ResolvedRoute) -> Iterator[Request]:
     headers = list((pairs["headers"] or {}).items())
     if route.match.grpc is not None and "content-type" not in dict(headers):
         headers.append(GRPC)
-    if pairs["cookies"]:
-        headers.append(("cookie", "; ".join(f"{key}={value}" for key, value in pairs["cookies"].items())))
+    if cookies := pairs["cookies"]:
+        headers.append(("cookie", "; ".join(f"{key}={value}" for key, value in cookies.items())))
     query = "&".join(f"{key}={value}" for key, value in (pairs["query"] or {}).items())
     method = route.match.methods[0] if route.match.methods else "POST" if route.match.grpc is not None else "GET"
-    for host in route.hosts[:MOST_HOSTS]:
-        sent = host.replace("*", "any.invalid" if host == "*" else "any", 1)
-        yield Request(method, target + ("?" + query if query else ""), sent, tuple(headers), route.listener)
+    for host in hosts:
+        yield Request(method, target + ("?" + query if query else ""), sent(host), tuple(headers), route.listener)
 
 
 def _target(path: PathMatch) -> str | None:

@@ -11,6 +11,7 @@ from gwctl.client import Client, Refused, Target, client, target_options
 from gwctl.exits import Exit, Failure
 from gwctl.files import File, chosen, files_argument, read
 from gwctl.output import emit, output_option, say
+from gwctl.planning import saved
 from gwctl.problems import from_json, show
 from gwctl.seconds import Seconds
 
@@ -25,6 +26,12 @@ Tell = Callable[[str], None]
 @click.option("--prune", is_flag=True, help="Delete this owner's objects that the files do not write.")
 @click.option("--allow-shrink", is_flag=True, help="Take away over 30 % of the listeners, routes or upstreams.")
 @click.option("--dry-run", is_flag=True, help="Check and compare with what is live; store nothing.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Apply what `gwctl plan --out` saved, or nothing.",
+)
 @click.option("--expect-revision", type=int, help="Refuse if the current revision is another one.")
 @click.option("--wait", is_flag=True, help="Return when every connected Envoy has it.")
 @click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait for them.")
@@ -37,6 +44,7 @@ def apply(
     prune: bool,
     allow_shrink: bool,
     dry_run: bool,
+    plan_file: Path | None,
     expect_revision: int | None,
     wait: bool,
     timeout: float,
@@ -44,11 +52,16 @@ def apply(
     output: str,
 ) -> None:
     """Put FILE... live: all of it in one revision, or nothing."""
-    files = read(chosen(paths, more))
+    if plan_file is not None and (paths or more or prune or expect_revision is not None):
+        raise click.UsageError("--plan brings its files, --prune and the revision along.")
+    plan = saved.read(plan_file) if plan_file is not None else None
+    files = list(plan.files) if plan is not None else read(chosen(paths, more))
     server = client(target)
     request = {"message": message, "prune": prune, "dry_run": dry_run, "allow_shrink": allow_shrink}
     if expect_revision is not None:
         request["expected_revision"] = expect_revision
+    if plan is not None:
+        request |= saved.verified(server, plan)
     answer = send(server, files, request, output)
     if wait and not dry_run:
         answer["status"] = _wait(server, int(answer["revision"]), timeout, files)

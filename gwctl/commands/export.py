@@ -1,6 +1,6 @@
 """`gwctl export`: what is live, or what files say, as one document in canonical form or in another format."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,13 +107,23 @@ def _as_one(objects: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _write_each(directory: Path, groups: Mapping[Group, list[Mapping[str, Any]]], *, force: bool) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in _as_files(groups):
+        put(text, directory / f"{name}.yaml", force=force)
+
+
+def as_files(objects: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """A name and a document for each owner and set of labels."""
+    return _as_files(_grouped(objects))
+
+
+def _as_files(groups: Mapping[Group, list[Mapping[str, Any]]]) -> Iterator[tuple[str, str]]:
     from gwctl.importing.draft import unique
 
-    directory.mkdir(parents=True, exist_ok=True)
     taken: list[str] = []
     for group, mine in groups.items():
         taken.append(unique("-".join([group[0], *(value for _, value in group[1])]), taken))
-        put(_text(group, mine), directory / f"{taken[-1]}.yaml", force=force)
+        yield taken[-1], _text(group, mine)
 
 
 def _text(group: Group, mine: Iterable[Mapping[str, Any]]) -> str:

@@ -85,6 +85,7 @@ def test_command(page: str, command: str, documented: Gateway) -> None:
         "PATH": f"{programs}{os.pathsep}{documented.environment['PATH']}",
         "GATEWAY": documented.url,
         "PKI": str(documented.state_dir / "pki"),
+        "PLAN": str(documented.state_dir / "plan.json"),
         "GWCTL_SERVER": documented.up["control_api"],
         "GWCTL_TOKEN": (documented.state_dir / "token").read_text().strip(),
     }

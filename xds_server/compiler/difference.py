@@ -26,7 +26,7 @@ CHAINS: Final = ("filter_chains", "default_filter_chain", "filter_chain_matcher"
 
 @dataclass(frozen=True, slots=True)
 class TypeDifference:
-    """Names of one type, each sorted. `size`: bytes of what is added or changed, as a delta response carries them."""
+    """Names of one type, each sorted. `size`: bytes in a delta response, the names of what is removed included."""
 
     type_url: str
     added: tuple[str, ...]
@@ -81,7 +81,8 @@ def _type(url: str, before: Snapshot, after: Snapshot) -> TypeDifference:
     added = tuple(name for name in new if name not in old)
     changed = tuple(name for name in new if name in old and new[name].version != old[name].version)
     removed = tuple(name for name in old if name not in new)
-    return TypeDifference(url, added, changed, removed, sum(len(new[name].data) for name in (*added, *changed)))
+    size = sum(len(new[name].data) for name in (*added, *changed)) + sum(len(name.encode()) for name in removed)
+    return TypeDifference(url, added, changed, removed, size)
 
 
 def _listeners(before: Snapshot, after: Snapshot, found: TypeDifference) -> Iterator[ListenerDifference]:
