@@ -37,6 +37,17 @@ class AddressType(click.ParamType[Address]):
         return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
 
+class AddressesType(click.ParamType[tuple[Address, ...]]):
+    """`127.0.0.1:9002,127.0.0.1:9003`."""
+
+    name = "host:port,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Address, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(AddressType().convert(part.strip(), param, ctx) for part in str(value).split(","))
+
+
 def refuse_plaintext(address: Address, what: str, allowed: bool, otherwise: str = "") -> None:
     """Raises Failure for an address that others can reach. `otherwise`: the options that would make it TLS."""
     if not address.loopback and not allowed:

@@ -38,6 +38,11 @@ class Listener:
                 self._heard.update(self._socket.recv(4096).decode(errors="replace").splitlines())
         return state in self._heard
 
+    def forget(self) -> None:
+        """What was said is a former process's."""
+        self.heard("")
+        self._heard.clear()
+
     def close(self) -> None:
         self._socket.close()
         with contextlib.suppress(FileNotFoundError):

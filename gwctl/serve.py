@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from policy.server import DecisionsConfig
     from xds_server.endpoints.services import Source
-    from xds_server.rollout.publisher import Publisher
 
 T = TypeVar("T")
 
@@ -44,6 +44,10 @@ CHANNEL: Final = (  # of an agent: it notices within 15 s that a control plane h
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
+
+
+class Follower(Protocol):
+    async def run(self) -> None: ...
 
 
 class TlsFiles(NamedTuple):
@@ -141,6 +145,8 @@ async def run_control_plane(config: ControlPlane) -> None:
     from xds_server.kept import KeptFile
     from xds_server.rollout import keeping
     from xds_server.rollout.candidate import Builder
+    from xds_server.rollout.census import Census
+    from xds_server.rollout.conductor import Conductor
     from xds_server.rollout.freshness import Freshness
     from xds_server.rollout.publisher import Publisher
     from xds_server.secrets import SecretStore
@@ -169,6 +175,8 @@ async def run_control_plane(config: ControlPlane) -> None:
     hub = Hub()
     publisher = Publisher(engine, HeadWatch(config.database_url), builder, hub)
     hub.current = Freshness(engine, publisher)
+    census = Census(engine, hub, f"{socket.gethostname()}-{secrets.token_hex(4)}")
+    conductor = Conductor(engine, publisher, census)
     service = Service(engine, publisher, hub, builder, config.peppers)
     registry = CollectorRegistry()
     api = _http_server(app.create(service, tokens.Tokens(engine), registry))
@@ -177,7 +185,7 @@ async def run_control_plane(config: ControlPlane) -> None:
     xds = await ads.start(hub, str(config.xds), registry=registry, tls=tls, insecure_plaintext=plaintext)
     polls = _http_server(rest.app(hub))
     polling = asyncio.create_task(polls.serve(sockets=polled) if polled else stop.wait())
-    following = asyncio.create_task(_follow(prepared, publisher))
+    following = asyncio.create_task(_follow(prepared, publisher, census, conductor))
     serving = asyncio.create_task(api.serve(sockets=[listening]))
     fetching = asyncio.create_task(builder.key_sets.run())
     copying = asyncio.create_task(keeping.keep(publisher, file, kept, at_once=not prepared.done()))
@@ -209,9 +217,12 @@ async def _prepare_database(config: ControlPlane, engine: "AsyncEngine", stop: a
         _hand_over(first_token, config.token_file)
 
 
-async def _follow(prepared: Awaitable[None], publisher: "Publisher") -> None:
+async def _follow(prepared: Awaitable[None], *parts: Follower) -> None:
+    """What needs the database, for ever."""
     await prepared
-    await publisher.run()
+    async with asyncio.TaskGroup() as tasks:
+        for part in parts:
+            tasks.create_task(part.run())
 
 
 def _sources(config: ControlPlane, engine: "AsyncEngine") -> "list[Source]":
@@ -258,6 +269,17 @@ async def run_decisions(config: "DecisionsConfig") -> None:
     finally:
         notify(STOPPING)
         await service.stop(DRAIN_SECONDS)
+
+
+def run_crew(addresses: Sequence[Address], metrics: Sequence[Address], variables: Mapping[str, str]) -> None:
+    """Several decision processes; see `gwctl.crew`."""
+    from gwctl import crew
+    from gwctl.up.process import ProcessError
+
+    try:
+        crew.run(addresses, metrics, variables)
+    except ProcessError as error:
+        raise Failure(Exit.FAILED, str(error)) from None
 
 
 async def run_agent(config: Agent) -> None:

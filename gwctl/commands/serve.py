@@ -1,5 +1,6 @@
 """`gwctl serve`: each service as a process of its own, told everything by options or their variables."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from gwctl import logs, serve
-from gwctl.addresses import Address, AddressType, pairs, places, refuse_plaintext
+from gwctl.addresses import Address, AddressesType, AddressType, pairs, places, refuse_plaintext
 from gwctl.commands.unsafe import allow_unsafe_upstreams
 from gwctl.exits import Exit, Failure
 
@@ -139,29 +140,47 @@ def control_plane(
 @group.command("decisions")
 @database_url
 @pepper_file
-@_address("--address", "TOLLHOUSE_DECISIONS_ADDRESS", "127.0.0.1:9002", "Where Envoys ask.")
+@_option(
+    "--address",
+    "TOLLHOUSE_DECISIONS_ADDRESS",
+    type=AddressesType(),
+    default="127.0.0.1:9002",
+    show_default=True,
+    help="Where Envoys ask; several: a process each.",
+)
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, help="The secret store, for users' passwords.")
-@_option("--valkey-url", "TOLLHOUSE_VALKEY_URL", help="unix:///…, redis://…; else each process counts alone.")
-@_option("--metrics-address", "TOLLHOUSE_DECISIONS_METRICS_ADDRESS", type=AddressType(), help="For Prometheus.")
+@_option("--valkey-url", "TOLLHOUSE_VALKEY_URL", help="unix:///…, valkeys://…; else one process counts alone.")
+@_option("--metrics-address", "TOLLHOUSE_DECISIONS_METRICS_ADDRESS", type=AddressesType(), help="For Prometheus.")
 @insecure_plaintext
 def decisions(
     database_url: str,
     pepper_file: Path,
-    address: Address,
+    address: tuple[Address, ...],
     secrets_dir: Path | None,
     valkey_url: str | None,
-    metrics_address: Address | None,
+    metrics_address: tuple[Address, ...] | None,
     insecure_plaintext: bool,
 ) -> None:
-    """Run the decision service: API keys, tiers and rate limits, asked by Envoy for every request."""
-    refuse_plaintext(address, "the decision service", insecure_plaintext)
+    """Run the decision service: API keys, tiers and rate limits, asked by Envoy for every request.
+
+    With several addresses it is a process for each, looked after by this one; SIGHUP replaces them one by one.
+    """
+    for one in address:
+        refuse_plaintext(one, "the decision service", insecure_plaintext)
+    if len(metrics_address or address) != len(address):
+        raise click.UsageError("--metrics-address has as many addresses as --address")
+    if len(address) > 1:
+        if valkey_url is None:
+            raise click.UsageError("several processes count together only in a Valkey: --valkey-url")
+        serve.run_crew(address, metrics_address or (), _as_variables(click.get_current_context()))
+        return
     config = serve.decisions_config(
-        address=str(address),
+        address=str(address[0]),
         database_url=database_url,
         peppers=_peppers(pepper_file),
         secrets_dir=secrets_dir,
         valkey_url=valkey_url,
-        metrics_address=str(metrics_address) if metrics_address else None,
+        metrics_address=str(metrics_address[0]) if metrics_address else None,
         insecure_plaintext=insecure_plaintext,
     )
     serve.run(serve.run_decisions(config))
@@ -179,6 +198,18 @@ def demo(ports: str, host: str, insecure_plaintext: bool) -> None:
     refuse_plaintext(Address(host, 0), "the demo", insecure_plaintext)
     sockets = [listen(host, port) for port in dict.fromkeys(names.values())]
     serve.run(serve.run_http(app({port: name for name, port in names.items()}), sockets))
+
+
+def _as_variables(context: click.Context) -> dict[str, str]:
+    """The environment in which a process finds what this one was told, by options or by variables."""
+    told = dict(os.environ)
+    for one in filter(None, (context.parent, context)):
+        options = {option.name: option.envvar for option in one.command.params if isinstance(option.envvar, str)}
+        values = {name: one.params.get(name) for name in options if name is not None}
+        told |= {
+            options[name]: str(int(v) if isinstance(v, bool) else v) for name, v in values.items() if v is not None
+        }
+    return told
 
 
 def _tls(*files: Path | None) -> serve.TlsFiles | None:

@@ -14,7 +14,7 @@ from gwctl.up.state import write_private
 
 SERVICE: Final = "tollhouse"
 ADMIN: Final = "default"
-KEYS: Final = ("~rl:*", "~cache:*")
+KEYS: Final = ("~rl:*", "~cache:*", "~quota:*")
 SCRIPTS: Final = ("+evalsha", "+eval", "+script|load")
 OF_COUNTERS: Final = (
     "+get", "+set", "+time", "+del", "+pexpire", "+lindex", "+lpop", "+lrange", "+lset", "+rpop", "+rpush",

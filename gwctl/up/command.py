@@ -32,6 +32,7 @@ STOP_SECONDS: Final = 40.0
 @state_dir_option
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the first HTTP listener.")
 @click.option("--envoys", type=click.IntRange(1, 16), default=1, show_default=True, help="How many Envoys to run.")
+@click.option("--decisions", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that decide.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker threads of each.")
 @click.option("--no-demo", is_flag=True, help="No stand-ins for upstreams on this machine that nobody serves.")
 @click.option("--detach", is_flag=True, help="Return when the gateway is ready; `gwctl down` stops it.")
@@ -42,6 +43,7 @@ def up(
     state_dir: Path,
     port: int | None,
     envoys: int,
+    decisions: int,
     concurrency: int,
     no_demo: bool,
     detach: bool,
@@ -65,7 +67,7 @@ def up(
     try:
         with directory.lock():
             files = read(paths or _default(directory))
-            wish = Wish(files, port, envoys, concurrency, demo=not no_demo)
+            wish = Wish(files, port, envoys, decisions, concurrency, demo=not no_demo)
             _run(Run(directory, wish, report.say), report, output)
     except AlreadyRunning as running:
         raise report.failure(_already(directory, running)) from None

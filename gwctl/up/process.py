@@ -41,11 +41,14 @@ class Account:
 
 @dataclass
 class Process:
-    """One child. `ready` says whether it serves; `death_signal` is what it gets if we die first. Not thread-safe."""
+    """One child. `ready` says whether it serves; `death_signal` is what it gets if we die first. Not thread-safe.
+
+    `log`: None for our own standard error.
+    """
 
     name: str
     command: Sequence[str]
-    log: Path
+    log: Path | None
     ready: Callable[[], bool] = lambda: True
     environment: Mapping[str, str] | None = None
     directory: Path = Path("/")
@@ -71,7 +74,7 @@ class Process:
             return
         user = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
         self._asked = False
-        with open_log(self.log) as log:
+        with open_log(self.log) if self.log else contextlib.nullcontext(None) as log:
             self._child = subprocess.Popen(
                 [*self.command],
                 stdin=subprocess.DEVNULL,
@@ -125,7 +128,7 @@ class Process:
     def _failed(self, timeout: float) -> ProcessError:
         what = f"ended with status {self.exit_status}" if self.pid is None else f"was not ready within {timeout:g} s"
         self.stop(2.0)
-        return ProcessError(f"{self.name} {what}; {self.log} ends with:\n{tail(self.log)}")
+        return ProcessError(f"{self.name} {what}{last_words(self.log)}")
 
 
 def open_log(path: Path) -> "contextlib.AbstractContextManager[int]":
@@ -140,6 +143,11 @@ def _descriptor(number: int):  # type: ignore[no-untyped-def]
         yield number
     finally:
         os.close(number)
+
+
+def last_words(log: Path | None) -> str:
+    """For an error, after its first words. Nothing where the log is ours: it stands above."""
+    return f"; {log} ends with:\n{tail(log)}" if log else ""
 
 
 def tail(path: Path, lines: int = 20) -> str:

@@ -34,6 +34,7 @@ class Wish:
     files: Sequence[File]
     port: int | None = None
     envoys: int = 1
+    decisions: int = 1
     concurrency: int = 2
     demo: bool = True
 
@@ -57,7 +58,10 @@ class Run:
         self._make_secrets()
         binary = services.envoy_binary()
         addresses = Addresses(
-            ports.any(), ports.any(), ports.any(), tuple(ports.any() for _ in range(self.wish.envoys))
+            ports.any(),
+            ports.any(),
+            tuple(ports.any() for _ in range(self.wish.decisions)),
+            tuple(ports.any() for _ in range(self.wish.envoys)),
         )
         stores = self._start_stores()
         self._start_services(addresses, stores, binary)
@@ -151,7 +155,7 @@ class Run:
 
     def _describe(self, addresses: Addresses, stores: Stores) -> dict[str, Any]:
         urls = {name: f"{self.plan.schemes[name]}://{LOOPBACK}:{port}" for name, port in self.plan.listeners.items()}
-        decisions = f"{LOOPBACK}:{addresses.decisions}"
+        decisions = ",".join(f"{LOOPBACK}:{port}" for port in addresses.decisions)
         return {
             "schema": "gwctl.up/v1",
             "gateway": next((url for url in urls.values() if url.startswith("http:")), next(iter(urls.values()), None)),

@@ -27,7 +27,7 @@ class Addresses:
 
     xds: int
     api: int
-    decisions: int
+    decisions: tuple[int, ...]
     admin: tuple[int, ...]
 
 
@@ -42,6 +42,7 @@ def environment(
 ) -> dict[str, str]:
     """What our services read. Whatever else of ours we were started with is for other processes, and left out."""
     ours = {name: value for name, value in os.environ.items() if name in LOGGING or not name.startswith(OURS)}
+    decisions = ",".join(f"{LOOPBACK}:{port}" for port in addresses.decisions)
     path = [str(ROOT), *filter(None, ours.get("PYTHONPATH", "").split(os.pathsep))]
     return ours | {
         "PYTHONPATH": os.pathsep.join(path),
@@ -54,8 +55,8 @@ def environment(
         "TOLLHOUSE_TOKEN_FILE": str(directory.token),
         "TOLLHOUSE_XDS_ADDRESS": f"{LOOPBACK}:{addresses.xds}",
         "TOLLHOUSE_API_ADDRESS": f"{LOOPBACK}:{addresses.api}",
-        "TOLLHOUSE_DECISIONS_ADDRESS": f"{LOOPBACK}:{addresses.decisions}",
-        "TOLLHOUSE_DECISIONS": f"{LOOPBACK}:{addresses.decisions}",
+        "TOLLHOUSE_DECISIONS_ADDRESS": decisions,
+        "TOLLHOUSE_DECISIONS": decisions,
         "TOLLHOUSE_FORBIDDEN_UPSTREAMS": ",".join(f"{LOOPBACK}:{port}" for port in addresses.admin),
         "TOLLHOUSE_LISTENER_ADDRESS": LOOPBACK,
         "TOLLHOUSE_LISTENER_PORTS": ",".join(f"{name}={port}" for name, port in listeners.items()),

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from gwctl.up.process import POLL_SECONDS, ProcessError, tail
+from gwctl.up.process import POLL_SECONDS, ProcessError, last_words
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +25,8 @@ TRIES_AT_START: Final = 5  # 3 s: what a run before left may need a moment to be
 class Server(Protocol):
     """What `Process`, `Postgres` and `Valkey` have in common."""
 
-    log: Path
-
+    @property
+    def log(self) -> Path | None: ...
     @property
     def pid(self) -> int | None: ...
     def spawn(self) -> None: ...
@@ -97,9 +97,9 @@ class Supervisor:
                 raise _failure(waiting[0], f"was not ready within {timeout:g} s")
             time.sleep(POLL_SECONDS if waiting else 0)
 
-    def run(self) -> None:
-        """Until interrupted."""
-        while True:
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Until interrupted, or `until` says so."""
+        while not until():
             self._look()
             time.sleep(POLL_SECONDS)
 
@@ -124,4 +124,4 @@ class Supervisor:
 
 
 def _failure(child: Child, what: str) -> ProcessError:
-    return ProcessError(f"{child.name} {what}; {child.server.log} ends with:\n{tail(child.server.log)}")
+    return ProcessError(f"{child.name} {what}{last_words(child.server.log)}")

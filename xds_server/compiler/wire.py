@@ -89,10 +89,11 @@ def grpc_service(cluster: str, timeout: int) -> GrpcService:
     """
     retry = RetryPolicy(
         retry_on="connect-failure,refused-stream,reset-before-request",
-        num_retries=uint32(2),
-        retry_back_off=BackoffStrategy(base_interval=duration(1), max_interval=duration(5)),
+        num_retries=uint32(3),
+        # Envoy makes the longest pause the timeout of each try too (Http::Utility::convertCoreToRouteRetryPolicy).
+        retry_back_off=BackoffStrategy(base_interval=duration(1), max_interval=duration(timeout)),
         retry_host_predicate=[RetryPolicy.RetryHostPredicate(name=OTHERS, typed_config=pack(PreviousHostsPredicate()))],
-        host_selection_retry_max_attempts=3,
+        host_selection_retry_max_attempts=20,
     )
     envoy_grpc = GrpcService.EnvoyGrpc(cluster_name=cluster)
     return GrpcService(envoy_grpc=envoy_grpc, timeout=duration(timeout), retry_policy=retry)
