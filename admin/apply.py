@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from admin.problems import ApiError, finding, invalid
 from db import engine as engines
-from db import revisions
+from db import revisions, rollouts
+from db.rollouts import Way
 from db.rows import RevisionRow
 from gateway import document, read, render
 from gateway.document import Change, Object
@@ -49,7 +50,7 @@ class Head:
 class Apply:
     """What to apply. `expected_revision`: refuse if the head is another one. `prune`: delete what is not written.
 
-    `allow_shrink`: take away much at once (see `gateway.shrink`).
+    `allow_shrink`: take away much at once (see `gateway.shrink`). `supersede`: take the place of a running rollout.
     """
 
     files: Sequence[tuple[str, str]]
@@ -58,6 +59,7 @@ class Apply:
     dry_run: bool = False
     expected_revision: int | None = None
     allow_shrink: bool = False
+    supersede: bool = False
 
 
 class Applier:
@@ -74,6 +76,8 @@ class Applier:
                 if wanted.expected_revision is not None:
                     raise moved(conflict.head, conflict.expected) from conflict
                 await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - only to let the other one finish
+            except rollouts.Running as running:
+                raise on_its_way(running) from running
         raise ApiError(409, "conflict", "others keep changing the gateway: try again")
 
     async def _once(self, actor: str, wanted: Apply) -> Applied:
@@ -130,6 +134,7 @@ class Applier:
                 message=wanted.message,
                 digest=version,
                 allow_shrink=wanted.allow_shrink,
+                way=Way(supersede=wanted.supersede),
             )
 
         return await engines.run(self._engine, work)
@@ -137,6 +142,15 @@ class Applier:
 
 def moved(head: int, expected: int | None) -> ApiError:
     return ApiError(409, "conflict", f"the head is revision {head}, not {expected}", head=head)
+
+
+def on_its_way(running: rollouts.Running) -> ApiError:
+    """409: two changes on their way at once could not be told apart when something goes wrong."""
+    help_ = (
+        "wait for it (gwctl rollout watch), end it (gwctl rollout abort), or take its place: gwctl apply --supersede"
+    )
+    errors = [finding("/supersede", str(running), help_)]
+    return ApiError(409, "rollout_running", f"{running}: nothing was stored", errors=errors, revision=running.revision)
 
 
 def shrinking(shrunk: Sequence[Shrink]) -> ApiError:

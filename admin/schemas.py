@@ -71,7 +71,8 @@ class File(Body):
 class ApplyBody(Body):
     """`expected_revision`: refuse if the head is another one. `prune`: delete what the owners no longer write.
 
-    `allow_shrink`: take away more than 30 % of the listeners, routes or upstreams.
+    `allow_shrink`: take away more than 30 % of the listeners, routes or upstreams. `supersede`: take the place of a
+    revision that is on its way to the fleet; the waves begin again.
     """
 
     files: list[File] = Field(min_length=1, max_length=1000)
@@ -79,6 +80,7 @@ class ApplyBody(Body):
     prune: bool = False
     dry_run: bool = False
     allow_shrink: bool = False
+    supersede: bool = False
     expected_revision: int | None = Field(default=None, ge=0)
 
 
@@ -87,6 +89,16 @@ class PlanBody(ApplyBody):
 
     envoy: bool = True
     xds: bool = False
+
+
+class PromoteBody(Body):
+    """`everywhere`: not the next wave only, but all nodes."""
+
+    everywhere: bool = False
+
+
+class FreezeBody(Body):
+    reason: Annotated[Text, StringConstraints(min_length=1)]
 
 
 class KeyBody(Body):

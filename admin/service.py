@@ -11,6 +11,7 @@ from admin.keys import Keys
 from admin.minting import Minter
 from admin.plan import Planner
 from admin.problems import not_found
+from admin.rollouts import Rollouts
 from admin.status import Status
 from db import audit, revisions
 from db import engine as engines
@@ -37,6 +38,7 @@ class Service:
     def __post_init__(self) -> None:
         self.applier = Applier(self.engine, self.builder)
         self.planner = Planner(self.engine, self.applier, self.builder, self.publisher, self.hub)
+        self.rollouts = Rollouts(self.engine, self.publisher)
         self.endpoints = Endpoints(self.engine, self.publisher, self.builder.services, self.builder.settings)
         self.keys = Keys(self.engine, self.peppers)
         self.minter = Minter(self.engine, self.publisher, self.builder.secrets)

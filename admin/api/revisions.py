@@ -20,7 +20,15 @@ async def apply(body: ApplyBody, service: ServiceOf, actor: Actor) -> dict[str, 
     422 has every problem with its file, line and column; 409 says that the head moved, or whose object it is.
     """
     files = [(file.name, file.text) for file in body.files]
-    wanted = Apply(files, body.message, body.prune, body.dry_run, body.expected_revision, body.allow_shrink)
+    wanted = Apply(
+        files,
+        body.message,
+        body.prune,
+        body.dry_run,
+        body.expected_revision,
+        body.allow_shrink,
+        body.supersede,
+    )
     done = await service.applier.apply(actor, wanted)
     return {
         "revision": done.revision,

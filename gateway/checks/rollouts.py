@@ -1,25 +1,13 @@
 """The rollout block: waves that take nodes, each under a name of its own."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from gateway.checks.scope import Scope
-from gateway.model import Rollout
 from gateway.problems import Problem
-
-_UNSAID: Final = Rollout()
 
 
 def problems(scope: Scope) -> Iterator[Problem]:
     rollout = scope.gateway.rollout
-    if rollout == _UNSAID:
-        return
-    message = "the rollout is read and not carried out yet: a change reaches every node at once"
-    yield Problem("GW263", ("rollout",), message, "keep it for later, or leave it out", "warning")
-    yield from _waves(rollout)
-
-
-def _waves(rollout: Rollout) -> Iterator[Problem]:
     names: set[str] = set()
     for index, wave in enumerate(rollout.waves):
         path = ("rollout", "waves", index)

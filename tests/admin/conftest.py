@@ -24,6 +24,8 @@ from xds_server.compiler import Settings
 from xds_server.endpoints.registered import Registered
 from xds_server.endpoints.services import ServiceRegistry
 from xds_server.rollout.candidate import Builder
+from xds_server.rollout.census import Census
+from xds_server.rollout.conductor import Conductor
 from xds_server.rollout.publisher import Publisher
 from xds_server.secrets import SecretStore
 
@@ -101,7 +103,13 @@ def _fill(directory: Path) -> None:
 
 @asynccontextmanager
 async def control_plane(
-    url: str, directory: Path, envoy: Path | None = None, settings: Settings = SETTINGS, *, first: bool = True
+    url: str,
+    directory: Path,
+    envoy: Path | None = None,
+    settings: Settings = SETTINGS,
+    *,
+    first: bool = True,
+    name: str = "one",
 ) -> AsyncIterator[Api]:
     _fill(directory)
     engine = engines.connect(url)
@@ -113,16 +121,21 @@ async def control_plane(
     token = await tokens.ensure(engine)
     assert (token is not None) is first, "the first start, and only that, makes a token"
     application = app.create(service, tokens.Tokens(engine), CollectorRegistry())
-    following = asyncio.create_task(publisher.run())
+    census = Census(engine, hub, name)
+    conductor = Conductor(engine, publisher, census)
+    following = [asyncio.create_task(part.run()) for part in (publisher, census, conductor)]
     transport = httpx.ASGITransport(application)
     headers = {"authorization": f"Bearer {token}"}
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers, timeout=60) as client:
             yield Api(service, hub, publisher, engine, directory, token or "", client, pepper)
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in following:
+            task.cancel()
+        ended = await asyncio.gather(*following, return_exceptions=True)
+        failed = [one for one in ended if isinstance(one, Exception)]
         await engines.close(engine)
+    assert not failed, failed
 
 
 @pytest.fixture(scope="session")

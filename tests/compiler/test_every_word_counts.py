@@ -54,8 +54,8 @@ ELSEWHERE: Final[dict[Field, str]] = {
     ("RateLimit", "shadow"): "decided by the decision service",
     ("Tier", "unlimited"): "the absence of limits",
 }
-NOT_CARRIED_OUT: Final = {"Rollout", "Wave", "WaveNodes", "HaltOn"}
-"""Warning GW263 says so to whoever writes it."""
+OF_ROLLOUTS: Final = {"Rollout", "Wave", "WaveNodes", "HaltOn"}
+"""They say when a node gets all this."""
 OF_OTHER_FLEETS: Final = {"RateLimitDomain", "LimitDescriptor"}
 """They are configured elsewhere; the decision service answers them."""
 REPLACEMENTS: Final = (
@@ -83,7 +83,7 @@ def test_every_field_matters_in_some_case() -> None:
 
 def excused(field: Field) -> bool:
     model, word = field
-    return word in OF_NO_CONCERN_TO_ENVOY or field in ELSEWHERE or model in NOT_CARRIED_OUT | OF_OTHER_FLEETS or word == "rollout"
+    return word in OF_NO_CONCERN_TO_ENVOY or field in ELSEWHERE or model in OF_ROLLOUTS | OF_OTHER_FLEETS or word == "rollout"
 
 
 def all_fields() -> set[Field]:

@@ -157,7 +157,7 @@ async def _again(connection: AsyncConnection, head: int, base: int, who: str, me
 
 def explained(row: RolloutRow, move: Move, fleet: Fleet, state: State) -> Move:
     """A halt with what its nodes refused, as Envoy words it, and where that is written."""
-    refusing = (fleet.nodes.get(name) for name in move.told.get("nodes", ()) if move.what == "halted")
+    refusing = (fleet.nodes.get(name) for name in move.told.get("nodes", ()))
     nacks = [_nack(node, state) for node in refusing if node is not None and node.rejected == row.revision]
     return replace(move, told={**move.told, "nacks": nacks[:SHOWN]}) if nacks else move
 

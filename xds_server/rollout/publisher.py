@@ -167,6 +167,12 @@ class Publisher:
         """Returns at the next change of `state`."""
         await self._changed.wait()
 
+    async def changed_within(self, seconds: float) -> None:
+        """The same, after so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.changed()
+
     async def _follow(self) -> None:
         async with aclosing(self.watch.heads()) as heads:
             async for head in heads:

@@ -204,14 +204,14 @@ def _onward(row: RolloutRow, fleet: Fleet, now: datetime, block: Rollout) -> Mov
     left = any(node.connected and name not in row.admitted for name, node in fleet.nodes.items())
     waited = now - row.wave_at > timedelta(milliseconds=block.halt_on.ack_timeout)
     nobody_to_wait_for = bool(row.admitted) and not left
-    return started if started.told["nodes"] or waited or nobody_to_wait_for else None
+    return started if started.told["count"] or waited or nobody_to_wait_for else None
 
 
 def _start(row: RolloutRow, fleet: Fleet, block: Rollout, told: Mapping[str, Any]) -> Move:
     wave = waves_of(block)[row.wave + 1]
     members = picked(wave, row.admitted, fleet)
     changes = {"wave": row.wave + 1, "members": (*row.members, members), "wave_at": True, "acked_at": None}
-    return Move("wave_started", changes, {"wave": wave.name, "nodes": len(members), **told})
+    return Move("wave_started", changes, {"wave": wave.name, "count": len(members), **told})
 
 
 def _names(nodes: Collection[str]) -> str:
