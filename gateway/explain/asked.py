@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateway.conditions import header_lines
 from gateway.match import Request
 
-KeyState = Literal["good", "unchecked", "malformed", "unknown", "revoked", "expired"]
+KeyState = Literal["good", "unchecked", "malformed", "unknown", "wrong", "revoked", "disabled", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A JSON Web Token by its claims. It is taken to stand where every provider of the route looks for one.
+    """A JSON Web Token by its claims. It stands where the provider for whom it is looks first.
 
-    `provider`: only that one sees it. `signature`: `unchecked` counts as good, and the explanation says so. `assumed`:
-    there is no token, only claims that one would have; what they leave out of issuer, audience and expiry fits.
+    `provider`: for whom; else by its issuer (see `carrying.meant_for`). `signature`: `unchecked` counts as good, and
+    the explanation says so. `assumed`: there is no token, only claims that one would have; what they leave out of
+    issuer, audience and expiry fits.
     """
 
     claims: Mapping[str, Any] = field(repr=False)
@@ -29,15 +31,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key by what is stored of it. It is taken to stand where every source of the route looks for one.
+    """An API key by what is stored of it. It stands where the first source of the route looks first.
 
-    `state` `unchecked`: its facts are known or assumed, and nobody has compared the secret part.
+    `state` `unchecked`: its facts are known or assumed, and nobody has compared the secret part. `networks`: where its
+    callers must be; none: anywhere.
     """
 
     state: KeyState = "unchecked"
     client: str = "-"
     tier: str | None = None
     scopes: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +74,5 @@ class Asked:
     now: float = 0.0
 
     def header(self, name: str) -> str | None:
-        """The first line of a header, by its name in lower case."""
-        return next((value for written, value in self.request.headers if written.lower() == name), None)
+        """A header by its name in lower case, as Envoy has it: several lines may be joined."""
+        return next(iter(header_lines(self.request.headers, "").get(name, ())), None)

@@ -10,8 +10,10 @@ from urllib.parse import quote, urlencode
 
 import re2
 
+from gateway.explain.addresses import within
 from gateway.explain.asked import Token
 from gateway.explain.caller import OPEN, Caller, normalised, scopes_in, tier_of, value_at
+from gateway.explain.carrying import key_seen_by, seen_by
 from gateway.explain.explanation import Answer, Step
 from gateway.explain.walk import Walk
 from gateway.model import AllOf, AnyOf, Gateway, JwtProvider, SubjectAltName
@@ -19,10 +21,13 @@ from gateway.resolve import ResolvedRoute
 
 REFUSED_TOKEN: Final = "jwt_authn_access_denied"  # noqa: S105 - Envoy's words
 REFUSED: Final = "ext_authz_denied"
+DENIED: Final = "rbac_access_denied"
 KEY_FAULTS: Final = {
     "malformed": "the text is no API key",
     "unknown": "there is no such key",
+    "wrong": "the secret part is wrong",
     "revoked": "the key is revoked",
+    "disabled": "the key is disabled",
     "expired": "the key has expired",
 }
 
@@ -98,56 +103,53 @@ def tokens(walk: Walk, ways: Ways, verified: dict[str, Mapping[str, Any]]) -> It
     """One step a provider, and whether Envoy goes on. Writes the claims of the tokens that hold into `verified`."""
     if not ways.providers:
         return
-    faults: dict[str, tuple[int, str]] = {}
+    faults: list[str] = []
+    shown = walk.asked.token
+    seers = seen_by(shown, ways.providers, walk.gateway.jwt_providers) if shown is not None else ()
     for name in ways.providers:
-        token = shown(walk.asked.token, name)
+        token = shown if name in seers else None
         provider = walk.gateway.jwt_providers[name]
         fault = fault_of(token, provider, walk.asked.now) if token else None
         if token and not fault:
             verified[name] = normalised(provider, token.claims)
             prove(walk, name, token)
         elif token and fault:
-            faults[name] = fault
+            faults.append(fault)
         yield Step("authn", f"jwt {name}: {said(token, provider, fault)}", ("jwt_providers", name), mark(token, fault))
-    if passes(ways, walk.asked.token, verified):
+    if passes(ways, verified, nothing_shown=not seers):
         return
-    status = 403 if any(found == 403 for found, _ in faults.values()) else 401
-    why = "; ".join(dict.fromkeys(text for _, text in faults.values())) or "no token"
+    why = "; ".join(dict.fromkeys(faults)) or "no token"
     place = walk.written(walk.route, "authentication") if walk.route else None
-    yield Step("authn", f"a token is needed that holds: {why}", place, "no", Answer(status, REFUSED_TOKEN))
+    yield Step("authn", f"a token is needed that holds: {why}", place, "no", Answer(401, REFUSED_TOKEN))
 
 
-def shown(token: Token | None, provider: str) -> Token | None:
-    return token if token is not None and token.provider in (None, provider) else None
-
-
-def passes(ways: Ways, token: Token | None, verified: Mapping[str, Any]) -> bool:
+def passes(ways: Ways, verified: Mapping[str, Any], *, nothing_shown: bool) -> bool:
     if ways.all_of:
         return all(name in verified for name in ways.providers)
-    return bool(verified) or (ways.without_token and token is None)
+    return bool(verified) or (ways.without_token and nothing_shown)
 
 
-def fault_of(token: Token, provider: JwtProvider, now: float) -> tuple[int, str] | None:
-    """The first thing wrong with it, in Envoy's order, with the status of the refusal. Times are in seconds."""
+def fault_of(token: Token, provider: JwtProvider, now: float) -> str | None:
+    """The first thing wrong with it, in Envoy's order. `now`: seconds."""
     claims = token.claims
     skew = max(1, -(-provider.clock_skew // 1000))
     if not well_formed(claims):
-        return 401, "a registered claim has the wrong type (RFC 7519, 4.1)"
+        return "a registered claim has the wrong type (RFC 7519, 4.1)"
     if (issuer := claims.get("iss", provider.issuer if token.assumed else "")) != provider.issuer:
-        return 401, f"issuer {issuer or '(none)'} is not {provider.issuer}"
+        return f"issuer {issuer or '(none)'} is not {provider.issuer}"
     expires = claims.get("exp", now if token.assumed else None)
     if expires is None:
-        return 401, "it has no expiry (exp)"
+        return "it has no expiry (exp)"
     if expires - now > provider.max_lifetime / 1000 + provider.clock_skew / 1000:
-        return 401, f"it is good for longer than max_lifetime ({provider.max_lifetime // 1000}s) from now"
+        return f"it is good for longer than max_lifetime ({provider.max_lifetime // 1000}s) from now"
     if claims.get("nbf", 0) > now + skew:
-        return 401, f"it is not valid yet, for another {claims['nbf'] - now:.0f}s"
+        return f"it is not valid yet, for another {claims['nbf'] - now:.0f}s"
     if now > expires + skew:
-        return 401, f"it expired {now - expires:.0f}s ago"
+        return f"it expired {now - expires:.0f}s ago"
     audiences = audiences_of(claims, provider if token.assumed else None)
     if not audiences.intersection(provider.audiences):
-        return 403, f"audience {', '.join(sorted(audiences)) or '(none)'} is none of {', '.join(provider.audiences)}"
-    return (401, "the signature is wrong") if token.signature == "bad" else None
+        return f"audience {', '.join(sorted(audiences)) or '(none)'} is none of {', '.join(provider.audiences)}"
+    return "the signature is wrong" if token.signature == "bad" else None
 
 
 def well_formed(claims: Mapping[str, Any]) -> bool:
@@ -164,11 +166,11 @@ def audiences_of(claims: Mapping[str, Any], assumed: JwtProvider | None) -> set[
     return set(found) if isinstance(found, list) else {found}
 
 
-def said(token: Token | None, provider: JwtProvider, fault: tuple[int, str] | None) -> str:
+def said(token: Token | None, provider: JwtProvider, fault: str | None) -> str:
     if token is None:
         return "no token"
     if fault:
-        return fault[1]
+        return fault
     words = [f"sub={token.claims.get('sub', '-')}"]
     if provider.tier_claim:
         words.append(f"{provider.tier_claim}={value_at(token.claims, provider.tier_claim) or '-'}")
@@ -191,6 +193,10 @@ def identity(walk: Walk, ways: Ways, verified: Mapping[str, Mapping[str, Any]]) 
     """Whom the credentials make of the caller. Of several ways that must all hold, the first one says who that is."""
     if ways.asks_nobody:
         name, claims = next(iter(verified.items()), (ways.providers[0], {}))
+        if not claims.get("sub"):
+            place, text = ("jwt_providers", name), f"jwt {name}: the token names no subject (sub)"
+            yield Step("authn", text, place, "no", Answer(403, DENIED))
+            return
         walk.caller = of_token(walk.gateway, name, claims, verified, by_envoy=True)
         return
     anyone = ways.providers + ways.keys + ways.basic + ways.certificates
@@ -220,6 +226,7 @@ def one_way(
         if not claims.get("sub"):
             return None, refused(("jwt_providers", held), f"jwt {held}: the token names no subject (sub)")
         return of_token(gateway, held, claims, verified), None
+    keys = [name for name in keys if name in key_seen_by(ways.keys, gateway.api_keys)]
     if keys and asked.key is not None:
         return of_key(walk, keys[0], verified)
     if basic and asked.password is not None:
@@ -256,6 +263,8 @@ def of_key(walk: Walk, name: str, verified: Mapping[str, Mapping[str, Any]]) -> 
     place = ("api_keys", name)
     if key is None or key.state in KEY_FAULTS:
         return None, refused(place, f"key {name}: {KEY_FAULTS[key.state] if key else 'none'}")
+    if key.networks and not within(walk.asked.address, key.networks):
+        return None, refused(place, f"key {name}: not to be used from {walk.asked.address}")
     if key.state == "unchecked":
         walk.unproven.append("the secret part of the API key was not compared with what is stored")
     tier = tier_of(walk.gateway, key.tier)

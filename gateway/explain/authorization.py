@@ -4,12 +4,12 @@ The floor's rules and the route's own must both let the caller in. Rules in shad
 changed is said.
 """
 
-import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from gateway.conditions import path_test
+from gateway.explain.addresses import within
+from gateway.explain.authentication import DENIED
 from gateway.explain.caller import Caller, value_at
 from gateway.explain.explanation import Answer, Step, Verdict
 from gateway.explain.walk import Walk
@@ -17,7 +17,6 @@ from gateway.model import Authorization, AuthorizationRule, ClaimMatch
 from gateway.problems import Path
 from gateway.resolve import ResolvedRoute
 
-DENIED: Final = "rbac_access_denied"
 Block = tuple[Path, Authorization]
 
 
@@ -151,8 +150,3 @@ def wants_claim(caller: Caller, name: str, match: ClaimMatch) -> str:
     wanted = match.exact if match.in_ is None else f"one of {', '.join(match.in_)}"
     found = next((value for claims in caller.claims if (value := value_at(claims, name)) is not None), None)
     return f"needs claim {name} {wanted}, has {'none' if found is None else found}"
-
-
-def within(address: str, ranges: Iterable[str]) -> bool:
-    found = ipaddress.ip_address(address)
-    return any(found in ipaddress.ip_network(text, strict=False) for text in ranges)

@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.explain import origins
 from gateway.explain.asked import Asked
-from gateway.explain.authorization import DENIED
+from gateway.explain.authentication import DENIED
 from gateway.explain.explanation import Answer, Step
 from gateway.explain.walk import Unexplained, Walk
 from gateway.match import ANY_HOST, Lost
@@ -94,7 +94,7 @@ def redirected(walk: Walk, spec: Listener) -> Iterator[Step]:
     if redirect is None:
         return
     host = authority(walk.asked.request.host)
-    port = f":{redirect.port}" if redirect.port not in (None, 443) else ""
+    port = f":{redirect.port}" if redirect.port is not None else ""
     query = walk.asked.request.target.partition("?")
     walk.location = f"{redirect.scheme}://{host}{port}{walk.decision.path}{query[1]}{query[2]}"
     text = f"every request is redirected ({redirect.status}) to {walk.location}"

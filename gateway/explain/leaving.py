@@ -162,14 +162,21 @@ def query_of(walk: Walk) -> str:
     return mark + query
 
 
+def query_upstream(walk: Walk, route: ResolvedRoute) -> str:
+    """Where parameters are taken off because they may be keys, Envoy writes the others anew, in an order of its own."""
+    query = query_of(walk)
+    sources = (walk.gateway.api_keys[name] for name in route.authenticated_by(walk.gateway.api_keys))
+    return "?…" if query and any(source.strip and source.from_.query for source in sources) else query
+
+
 def rewrite(walk: Walk, route: ResolvedRoute) -> Iterator[Step]:
     spec, path = route.route.rewrite, walk.decision.path
-    walk.upstream_path = path + query_of(walk)
+    walk.upstream_path = path + query_upstream(walk, route)
     if spec is None:
         return
     if spec.path is not None:
         after = rewritten(path, spec.path, route.match.where)
-        walk.upstream_path = after + query_of(walk)
+        walk.upstream_path = after + query_upstream(walk, route)
         yield Step("rewrite", f"path {path} -> {after}", (*route.path, "rewrite", "path"), brief="rewrite")
     if spec.host is not None:
         walk.upstream_host = spec.host

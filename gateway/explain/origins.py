@@ -4,6 +4,7 @@ import re
 
 from gateway.model import Cors, Csrf
 
+_URL = re.compile(r"[a-z]+://([A-Za-z0-9._-]+(?::\d{0,5})?)(?:[/?#]|$)")
 _LABELS = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
 
 
@@ -26,5 +27,5 @@ def fits(pattern: str, text: str) -> bool:
 
 def host_of(origin: str) -> str:
     """Host and port of an Origin or a Referer; a text that is no URL is its own host, as in Envoy."""
-    _, scheme, rest = origin.partition("://")
-    return re.split(r"[/?#]", rest if scheme else origin, maxsplit=1)[0]
+    found = _URL.match(origin)
+    return found[1] if found is not None else origin

@@ -10,6 +10,7 @@ from gateway.path_patterns import template_groups
 
 PORTS: Final = {"http": 80, "https": 443}
 _GROUP: Final = re.compile(r"\\(.)")
+_PORT: Final = re.compile(r":[^:\]]*$")
 _VARIABLE: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
 
 
@@ -68,8 +69,11 @@ def location(spec: Redirect, matched: PathMatch, listener: Listener, *, scheme: 
     path, mark, query = target.partition("?")
     to_scheme, to_host = spec.scheme or scheme, spec.host or host
     stays = spec.scheme is None and spec.host is None
-    port = spec.port or (listener.port if stays else None)
-    shown = f":{port}" if port is not None and port != PORTS[to_scheme] else ""
+    own = listener.port if stays and listener.port != PORTS[scheme] else None
+    port = spec.port or own
+    shown = f":{port}" if port is not None else ""
+    if shown:  # Envoy takes off what is left after a colon, number or not
+        to_host = _PORT.sub("", to_host)
     if spec.path is not None or (spec.path_prefix is not None and matched.exact is not None):
         path = spec.path or spec.path_prefix or "/"
     elif spec.path_prefix is not None:
