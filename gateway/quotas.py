@@ -92,12 +92,9 @@ def any_in(gateway: Gateway) -> bool:
     return any(limit.mode == "quota" for limits in levels for limit in limits)
 
 
-def head_of(bucket: BucketId) -> tuple[str, str]:
-    """What limit a bucket is of. Raises KeyError for an id that is none of ours."""
-    for word in HEADS:
-        if word in bucket:
-            return word, bucket[word]
-    raise KeyError("a bucket without a limit")
+def head_of(bucket: BucketId) -> tuple[str, str] | None:
+    """What limit a bucket is of; None for an id that is none of ours."""
+    return next(((word, bucket[word]) for word in HEADS if word in bucket), None)
 
 
 RESOLUTION: Final = 100

@@ -106,6 +106,7 @@ class Decisions:
             for address in filter(None, (self._config.address, self._config.streams_address)):
                 _plaintext(address, allowed=self._config.insecure_plaintext)
         await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._share_out(self._quotas.serving)
         self.port, self.streams_port = await self._servers.start()
         self._start_metrics()
         follower = Follower(
@@ -121,13 +122,13 @@ class Decisions:
         """Health first, so that nobody new comes; then up to `drain` seconds for those who are being answered."""
         await self._health.enter_graceful_shutdown()
         self._quotas.serve(False)  # its streams would outlast any drain
+        if self._lease is not None:
+            await self._lease.close()
         await self._servers.stop(drain)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush_once()
-        if self._lease is not None:
-            await self._lease.close()
         await self._keys.close()
         self._users.close()
         await self._store.close()

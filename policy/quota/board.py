@@ -87,7 +87,7 @@ class Board(Generic[E]):
         self.limits = limits
         telling: Telling[E] = {}
         for bucket, shares in list(self._buckets.items()):
-            quota = limits.get(quotas.head_of(dict(bucket)))
+            quota = self.limit_of(bucket)
             if quota is None:
                 for envoy in list(shares):
                     self._abandon(envoy, bucket, shares, telling)
@@ -96,6 +96,11 @@ class Board(Generic[E]):
                 shares.quota = quota
                 self._assign(bucket, shares, now, telling, renew=tuple(shares))
         return telling
+
+    def limit_of(self, bucket: BucketKey) -> Quota | None:
+        """None where it is of no limit of this gateway."""
+        head = quotas.head_of(dict(bucket))
+        return self.limits.get(head) if head is not None else None
 
     def clear(self) -> None:
         """Somebody else shares out now."""
@@ -107,9 +112,8 @@ class Board(Generic[E]):
         found = self._buckets.get(bucket)
         if found is not None:
             return found
-        try:
-            quota = self.limits[quotas.head_of(dict(bucket))]
-        except KeyError:
+        quota = self.limit_of(bucket)
+        if quota is None:
             return None
         full = len(self._buckets) >= MOST_BUCKETS
         if full != self._full:

@@ -42,15 +42,17 @@ class Lease:
         self._holder = secrets.token_hex(16)
         self._held = False
         self._until = 0.0
+        self._closed = False
 
     async def run(self) -> None:
-        """For ever."""
-        while True:
+        """Until `close`."""
+        while not self._closed:
             await self._ask()
             await asyncio.sleep(self._every)
 
     async def close(self) -> None:
         """So that another one need not wait; what fails here the lease's end will do."""
+        self._closed = True
         if self._held:
             await self._sent(RELEASE)
         await self._server.close()

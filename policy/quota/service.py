@@ -143,7 +143,7 @@ class RateLimitQuota:
         self._follow()
         self._tell(self._board.report(stream, usages, self._clock()))
         for usage in usages:
-            limit = self._limits.get(quotas.head_of(dict(usage.bucket)))
+            limit = self._board.limit_of(usage.bucket)
             if limit is not None:
                 self._metrics.quota(limit, usage.allowed, usage.denied)
 

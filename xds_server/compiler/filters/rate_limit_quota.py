@@ -6,8 +6,8 @@ stands in its filter state (`quota_keys`). Envoy has no words of the filter's ow
 
 While nothing has been assigned, `rate_limit_defaults.on_error` decides: `deny` refuses even the first requests of a
 caller, some milliseconds long; `allow` lets those through. When an assignment has expired because nobody renewed it,
-`allow` has each Envoy count the whole limit for itself, and `deny` refuses. (Of a bucket that is to stand in before any
-assignment Envoy takes no notice.)
+`allow` has each Envoy count the whole limit for itself, and `deny` refuses. (Before an assignment Envoy could not: with
+a token bucket there, Envoy 1.40 crashes at the first request.)
 """
 
 from functools import partial
