@@ -5,6 +5,7 @@ control and the state of streams; here is what gRPC adds, and what a peer may no
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import grpc
@@ -48,7 +49,7 @@ Headers = tuple[ngh2.Header, ...]
 class Request:
     """`deadline`: in the clock's seconds, None for no end. `message`: serialised, once the request is whole."""
 
-    __slots__ = ("asked", "body", "deadline", "headers", "message", "path", "stream")
+    __slots__ = ("asked", "body", "deadline", "headers", "message", "path", "stream", "unwanted")
 
     def __init__(self, stream: int, path: bytes, headers: Headers) -> None:
         self.stream = stream
@@ -58,6 +59,7 @@ class Request:
         self.message = b""
         self.body: bytearray | None = None
         self.asked = False
+        self.unwanted = False
 
 
 class Cancelled:
@@ -82,7 +84,7 @@ class Core:
         self._h2.initiate_connection(SETTINGS)
         self._streams: dict[int, Request] = {}
         self._found: list[Request | Cancelled] = []
-        self._unwanted: set[Request] = set()
+        self._afterwards: list[Callable[[], None]] = []
         self._held = 0
         self._noise = 0
         self._going_away = False
@@ -105,8 +107,8 @@ class Core:
     def to_send(self) -> bytes:
         try:
             data: bytes = self._h2.data_to_send()
-            if self._unwanted:
-                data += self._resets()
+            if self._afterwards:
+                data += self._rest()
         except ngh2.NGH2Error:
             self.closed = True
             return b""
@@ -141,7 +143,15 @@ class Core:
         answered a PING that follows, it may not have heard (RFC 9113, 6.8)."""
         if not self.closed:
             self._h2.send_shutdown_notice()
-            self._h2.ping(LAST_PING)
+            self._afterwards.append(partial(self._h2.ping, LAST_PING))
+
+    def _rest(self) -> bytes:
+        """What must follow what has just left. libnghttp2 has an order of its own: PING and RST_STREAM go first."""
+        afterwards, self._afterwards = self._afterwards, []
+        for act in afterwards:
+            act()
+        data: bytes = self._h2.data_to_send()
+        return data
 
     # --------------------------------------------------------------------------------------------------- events
     def _follow(self) -> None:
@@ -185,7 +195,7 @@ class Core:
 
     def _data(self, stream: int, data: bytes, end: bool) -> None:
         request = self._streams.get(stream)
-        if request is None or request in self._unwanted:
+        if request is None or request.unwanted:
             return
         if not end:
             self._keep(request, data)
@@ -243,17 +253,13 @@ class Core:
         except ngh2.NGH2Error:
             return
         if not whole:
-            self._unwanted.add(request)
+            request.unwanted = True
+            self._afterwards.append(partial(self._stop, request))
 
-    def _resets(self) -> bytes:
-        """Tells the peers of requests that were answered before their end to stop (RFC 9113, 8.1). The answers have
-        left: a reset would overtake them."""
-        for request in self._unwanted:
-            if self._streams.pop(request.stream, None) is not None:
-                self._h2.reset_stream(request.stream, ngh2.ErrorCode.NO_ERROR)
-        self._unwanted.clear()
-        data: bytes = self._h2.data_to_send()
-        return data
+    def _stop(self, request: Request) -> None:
+        """Tells the peer of a request that was answered before its end to send no more of it (RFC 9113, 8.1)."""
+        if self._streams.pop(request.stream, None) is not None:
+            self._h2.reset_stream(request.stream, ngh2.ErrorCode.NO_ERROR)
 
     def _release(self, request: Request) -> None:
         if request.body is not None:

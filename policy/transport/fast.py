@@ -37,7 +37,7 @@ class Limits:
 
     A connection on which nothing has come for `keepalive` is asked whether it is there, and closed if that is not
     answered within `patience`. After `age`, give or take a tenth, a connection is drained, so that a service that was
-    added gets its share of calls; calls that are in flight then have `grace`.
+    added gets its share of calls; calls that are in flight then have `grace`. `quiet`: see `Connection.drain`.
     """
 
     in_flight: int = 4_096
@@ -48,6 +48,7 @@ class Limits:
     grace: float = 10.0
     tick: float = 1.0
     linger: float = 1.0
+    quiet: float = 0.005
 
 
 class Ended(Exception):  # noqa: N818 - no error: a call ends so as well
@@ -144,6 +145,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._flushing = False
         self._paused = False
+        self._unsaid: list[Callable[[], None]] | None = None
         self._heard = server.loop.time()
         self._asked = False  # whether it is there
         self._end_of_age = self._heard + server.limits.age * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
@@ -195,10 +197,10 @@ class Connection(asyncio.Protocol):
         server = self.server
         method = server.methods.get(request.path)
         if method is None:
-            self._core.fail(request.stream, Code.UNIMPLEMENTED, "there is no such method here")
+            self._say(self._core.fail, request.stream, Code.UNIMPLEMENTED, "there is no such method here")
             return
         if server.in_flight >= server.limits.in_flight:
-            self._core.fail(request.stream, Code.RESOURCE_EXHAUSTED, "too many calls at once")
+            self._say(self._core.fail, request.stream, Code.RESOURCE_EXHAUSTED, "too many calls at once")
             return
         call = FastCall(server.loop.time, request)
         work: Work[bytes] = Work(server.loop, method.serve(request.message, call), partial(self._ended, request.stream))
@@ -214,17 +216,17 @@ class Connection(asyncio.Protocol):
         self._works.pop(stream, None)
         error = work.error
         if error is None:
-            self._core.answer(stream, cast("bytes", work.value))
+            self._say(self._core.answer, stream, cast("bytes", work.value))
         elif isinstance(error, Ended):
-            self._core.fail(stream, error.code, error.details)
+            self._say(self._core.fail, stream, error.code, error.details)
         else:
             if not isinstance(error, asyncio.CancelledError):
                 log.error("call_failed", **where(error))
-            self._core.fail(stream, Code.UNAVAILABLE, "the call could not be answered")
+            self._say(self._core.fail, stream, Code.UNAVAILABLE, "the call could not be answered")
         self._soon()
 
     def _late(self, stream: int, work: Work[bytes]) -> None:
-        self._core.fail(stream, Code.DEADLINE_EXCEEDED, "the answer would come too late")
+        self._say(self._core.fail, stream, Code.DEADLINE_EXCEEDED, "the answer would come too late")
         work.cancel()
         self._soon()
 
@@ -234,6 +236,12 @@ class Connection(asyncio.Protocol):
             work.cancel()
 
     # ----------------------------------------------------------------------------------------------------- writing
+    def _say(self, say: Callable[..., None], *what: Any) -> None:
+        if self._unsaid is None:
+            say(*what)
+        else:
+            self._unsaid.append(partial(say, *what))
+
     def _soon(self) -> None:
         """Answers that are ready in one turn of the loop leave in one write."""
         if not self._flushing:
@@ -271,10 +279,27 @@ class Connection(asyncio.Protocol):
             self.drain(limits.grace)
 
     def drain(self, grace: float) -> None:
+        """Asks the peer to go, and says nothing else for a moment before and after.
+
+        An Envoy that reads an answer and a GOAWAY at once fails what it asks because of the answer (the limits, after
+        the credentials were found good): it has made the stream by then, but not sent it, and does not try elsewhere.
+        """
         if self._end_of_grace is None:
-            self._core.shut_down()
             self._flush()
+            self._unsaid = []
+            self.server.loop.call_later(self.server.limits.quiet, self._say_goodbye)
         self._end_of_grace = self.server.loop.time() + grace
+
+    def _say_goodbye(self) -> None:
+        self._core.shut_down()
+        self._flush()
+        self.server.loop.call_later(self.server.limits.quiet, self._say_the_rest)
+
+    def _say_the_rest(self) -> None:
+        unsaid, self._unsaid = self._unsaid or [], None
+        for say in unsaid:
+            say()
+        self._flush()
 
     def abort(self) -> None:
         self._transport.abort()
