@@ -180,7 +180,7 @@ def own_keys(issuer: Issuer) -> Iterator[Attack]:
 
 def times(issuer: Issuer) -> Iterator[Attack]:
     now = int(time.time())
-    for name, claims in {
+    ends: dict[str, dict[str, Any]] = {
         "ended two hours ago": {"exp": now - 7200},
         "ended in 1970": {"exp": 0},
         "a negative end": {"exp": -1},
@@ -194,7 +194,8 @@ def times(issuer: Issuer) -> Iterator[Attack]:
         "an end in the year 5138": {"exp": 10**11},
         "not before tomorrow": {"nbf": now + 86_400},
         "not before, as text": {"nbf": "now"},
-    }.items():
+    }
+    for name, claims in ends.items():
         yield bearer(name, issuer.token(**claims))
 
 
