@@ -38,6 +38,10 @@ def answer(plan: Plan, taken: Taken, *, ietf_headers: bool) -> rls_pb2.RateLimit
         _refuse(response, [standing for standing in everything if standing.over])
     if ietf_headers and everything:
         _add_ietf_headers(response, everything)
+    if shadowed := [
+        one.rule for of in plan.charges for one, place, _ in of if one.shadow and taken.readings[place].over
+    ]:
+        response.dynamic_metadata.update({"would_have_limited": shadowed})  # for access logs
     return response
 
 

@@ -29,14 +29,18 @@ class Plan(NamedTuple):
 
 def plan(tree: Tree, request: ratelimit_pb2.RateLimitRequest) -> Plan:
     """`hits_addend` of a descriptor wins over the request's (where 0 means 1); a descriptor's 0 only asks."""
-    matches = [_match(tree, descriptor) for descriptor in request.descriptors]
-    replaced = {name for found in matches if found for name in found.replaces} if tree.replacing else ()
+    replaced = _replaced(tree, request) if tree.replacing else ()
     builder = _Builder()
-    for descriptor, found in zip(request.descriptors, matches, strict=True):
-        own = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else None
-        hits = (request.hits_addend or 1) if own is None else own
-        builder.add(found, -hits if descriptor.is_negative_hits else hits, replaced)
+    for descriptor in request.descriptors:
+        hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
+        builder.add(_match(tree, descriptor), -hits if descriptor.is_negative_hits else hits, replaced)
     return Plan(builder.counters, builder.charges)
+
+
+def _replaced(tree: Tree, request: ratelimit_pb2.RateLimitRequest) -> set[str]:
+    """The names of limits that do not count beside those that the request meets."""
+    matches = (_match(tree, descriptor) for descriptor in request.descriptors)
+    return {name for found in matches if found for name in found.replaces}
 
 
 def _match(tree: Tree, descriptor: ratelimit_pb2.RateLimitDescriptor) -> Match | None:
@@ -98,23 +102,19 @@ class _Builder:
         if place == len(self.counters):
             self.counters.append(_counter(key, limit, need, charge))
         else:
-            before = self.counters[place]
-            both = before.charge + charge if before.need > 0 and need > 0 else 0
-            need = min(max(before.need, need, both), LARGEST)
-            self.counters[place] = _counter(key, limit, need, max(-LARGEST, min(before.charge + charge, LARGEST)))
+            self.counters[place] = _together(self.counters[place], need, charge)
         return place
 
 
 def demand(limit: Limit, hits: int) -> tuple[int, int]:
     """What must fit, and what is charged then. Who only asks is refused when nothing is left."""
-    charge = min(abs(hits) * limit.cost, LARGEST)
-    if hits < 0:
-        return 0, -charge
-    if limit.settles:
+    charge = hits * limit.cost
+    charge = -LARGEST if charge < -LARGEST else min(charge, LARGEST)
+    if hits < 0 or limit.settles:
         return 0, charge
     if limit.cost_from:
         return 1, 0
-    return max(charge, 1), charge
+    return charge or 1, charge
 
 
 def _counter(key: str, limit: Limit, need: int, charge: int) -> Counter:
@@ -129,3 +129,9 @@ def _counter(key: str, limit: Limit, need: int, charge: int) -> Counter:
         limit.algorithm,
         limit.counts_denied,
     )
+
+
+def _together(counter: Counter, need: int, charge: int) -> Counter:
+    both = counter.charge + charge if counter.need > 0 and need > 0 else 0
+    total = max(-LARGEST, min(counter.charge + charge, LARGEST))
+    return counter._replace(need=min(max(counter.need, need, both), LARGEST), charge=total)

@@ -158,6 +158,8 @@ async def test_shadow_limits_refuse_nobody_and_are_not_shown():
     responses = [await desk.ask(watch) for _ in range(3)]
     assert [r.overall_code for r in responses] == [R.OK] * 3
     assert not any(r.statuses[0].HasField("current_limit") for r in responses)
+    assert ["would_have_limited" in r.dynamic_metadata for r in responses] == [False, True, True]
+    assert list(responses[1].dynamic_metadata["would_have_limited"]) == ["orders/create/watch"]
 
 
 async def test_unlimited_tiers_pass():
