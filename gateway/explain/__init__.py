@@ -7,6 +7,7 @@ the same is tested on generated gateways and requests (tests/compiler/test_expla
 from gateway.explain.asked import Asked, Key, Password, Token
 from gateway.explain.explaining import explain
 from gateway.explain.explanation import Answer, Explanation, Possible, Step
+from gateway.explain.question import Question
 from gateway.explain.rendering import as_json, text
 from gateway.explain.walk import Unexplained
 
@@ -17,6 +18,7 @@ __all__ = [
     "Key",
     "Password",
     "Possible",
+    "Question",
     "Step",
     "Token",
     "Unexplained",

@@ -1,6 +1,6 @@
-"""An explanation as text for people and as JSON for programs; places by `Where`."""
+"""An explanation as JSON for programs, and that as text for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.explain.explanation import Explanation, Step
@@ -9,31 +9,6 @@ from gateway.places import Where
 PART: Final = 12
 TEXT: Final = 72
 UPSTREAM: Final = "the upstream's answer"
-
-
-def text(found: Explanation, where: Where | None = None) -> str:
-    """One line a step, with its place; then what was not reached, what else may come, and the status alone."""
-    return "\n".join(lines(found, where or Where())) + "\n"
-
-
-def lines(found: Explanation, where: Where) -> Iterator[str]:
-    for step in found.steps:
-        place = place_of(step, where)
-        line = f"{step.part:<{PART}}{step.text}"
-        yield f"{line:<{PART + TEXT}}  {place}".rstrip() if place else line
-    if found.not_reached:
-        yield "-- not reached: " + " · ".join(step.brief for step in found.not_reached)
-    for possible in found.possible:
-        yield f"-- or {possible.status}: {possible.why}"
-    for taken in found.unproven:
-        yield f"-- not proven: {taken}"
-    details = f"  {found.answer.details}" if found.answer.details else ""
-    yield f"{found.answer.status or UPSTREAM}{details}"
-
-
-def place_of(step: Step, where: Where) -> str:
-    place = where.locate(step.path) if step.path else None
-    return str(place) if place else ""
 
 
 def as_json(found: Explanation, where: Where | None = None) -> dict[str, Any]:
@@ -52,19 +27,41 @@ def as_json(found: Explanation, where: Where | None = None) -> dict[str, Any]:
         "upstreams": list(found.upstreams),
         "upstream_path": found.upstream_path,
         "upstream_host": found.upstream_host,
-        "steps": [step_json(step, known) for step in found.steps],
-        "not_reached": [step_json(step, known) for step in found.not_reached],
+        "steps": [_step(step, known) for step in found.steps],
+        "not_reached": [_step(step, known) | {"text": step.brief} for step in found.not_reached],
         "possible": [{"status": one.status, "why": one.why} for one in found.possible],
         "not_proven": list(found.unproven),
     }
 
 
-def step_json(step: Step, where: Where) -> dict[str, Any]:
+def _step(step: Step, where: Where) -> dict[str, Any]:
+    place = where.locate(step.path) if step.path else None
     return {
-        "part": step.part or "route",
+        "part": step.part,
         "verdict": step.verdict,
         "text": step.text,
-        "place": place_of(step, where) or None,
+        "place": str(place) if place else None,
         "path": list(step.path) if step.path else None,
         "facts": dict(step.facts),
     }
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """`as_json` as lines: one a step, with its place; what was not reached; what else may come; the status alone."""
+    return "\n".join(map(_printable, _lines(document))) + "\n"
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    for step in document["steps"]:
+        line = f"{step['part']:<{PART}}{step['text']}"
+        yield f"{line:<{PART + TEXT}}  {step['place']}" if step["place"] else line
+    if document["not_reached"]:
+        yield "-- not reached: " + " · ".join(step["text"] for step in document["not_reached"])
+    yield from (f"-- or {one['status']}: {one['why']}" for one in document["possible"])
+    yield from (f"-- not proven: {taken}" for taken in document["not_proven"])
+    yield f"{document['status'] or UPSTREAM}  {document['details']}".rstrip()
+
+
+def _printable(line: str) -> str:
+    """What strangers wrote into a request must not reach a terminal as control characters."""
+    return "".join(character if character.isprintable() else "�" for character in line)
