@@ -27,11 +27,15 @@ class Target:
 
 
 class Refused(Failure):
-    """The server's answer was an error. `errors`: the problem document's list of single problems, if it has one."""
+    """The server's answer was an error of this HTTP `status`.
 
-    def __init__(self, code: Exit, message: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+    `errors`: the problem document's list of single problems, if it has one.
+    """
+
+    def __init__(self, code: Exit, message: str, errors: Sequence[dict[str, Any]] = (), status: int = 0) -> None:
         super().__init__(code, message)
         self.errors = tuple(errors)
+        self.status = status
 
 
 def default_state_dir() -> Path:
@@ -136,7 +140,7 @@ def refusal(status: int, text: str) -> Refused:
         problem = {}
     message = str(problem.get("detail") or problem.get("title") or f"the server answered with status {status}")
     errors = [entry for entry in problem.get("errors") or () if isinstance(entry, dict)]
-    return Refused(_EXITS.get(status, Exit.FAILED), message, errors)
+    return Refused(_EXITS.get(status, Exit.FAILED), message, errors, status)
 
 
 _EXITS: Final = {

@@ -26,7 +26,7 @@ MEANING: Final = {
     Exit.CHANGES: "changes are present (only with --exit-code)",
     Exit.INVALID: "the input is invalid",
     Exit.CONFLICT: "conflict: another owner's object, or the revision has moved",
-    Exit.HALTED: "the rollout was halted: an Envoy rejected it (NACK)",
+    Exit.HALTED: "the rollout was halted or undone: an Envoy rejected it (NACK), or did not answer",
     Exit.TIMEOUT: "timed out waiting",
     Exit.DENIED: "not authenticated, or not allowed",
     Exit.UNREACHABLE: "the server cannot be reached",

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "schema": ("gwctl.commands.schema:schema", "Print the JSON Schema of routes.yaml."),
     "docs": ("gwctl.commands.docs:docs", "Explain a field of routes.yaml."),
     "status": ("gwctl.commands.status:status", "Show the current revision and who has it."),
+    "rollout": ("gwctl.commands.rollout:rollout", "Watch and steer how a change reaches the fleet."),
     "keys": ("gwctl.commands.keys:keys", "Create, list and revoke API keys."),
     "endpoints": ("gwctl.commands.endpoints:endpoints", "List, register and drain endpoints of services."),
     "users": ("gwctl.commands.users:users", "Make lines for files of users and passwords."),

@@ -1,4 +1,4 @@
-"""`gwctl apply`: put files live, and wait until every connected Envoy has them."""
+"""`gwctl apply`: put files live, and wait until every connected Envoy has them, wave by wave."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from gwctl import rollouts
 from gwctl.client import Client, Refused, Target, client, target_options
 from gwctl.exits import Exit, Failure
 from gwctl.files import File, chosen, files_argument, read
@@ -25,6 +26,7 @@ Tell = Callable[[str], None]
 @click.option("--message", "-m", default="", help="Why; kept with the revision.")
 @click.option("--prune", is_flag=True, help="Delete this owner's objects that the files do not write.")
 @click.option("--allow-shrink", is_flag=True, help="Take away over 30 % of the listeners, routes or upstreams.")
+@click.option("--supersede", is_flag=True, help="Take the place of a revision that is on its way to the fleet.")
 @click.option("--dry-run", is_flag=True, help="Check and compare with what is live; store nothing.")
 @click.option(
     "--plan",
@@ -34,7 +36,9 @@ Tell = Callable[[str], None]
 )
 @click.option("--expect-revision", type=int, help="Refuse if the current revision is another one.")
 @click.option("--wait", is_flag=True, help="Return when every connected Envoy has it.")
-@click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait for them.")
+@click.option(
+    "--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait, beside soak times."
+)
 @target_options
 @output_option
 def apply(
@@ -43,6 +47,7 @@ def apply(
     message: str,
     prune: bool,
     allow_shrink: bool,
+    supersede: bool,
     dry_run: bool,
     plan_file: Path | None,
     expect_revision: int | None,
@@ -58,6 +63,7 @@ def apply(
     files = list(plan.files) if plan is not None else read(chosen(paths, more))
     server = client(target)
     request = {"message": message, "prune": prune, "dry_run": dry_run, "allow_shrink": allow_shrink}
+    request |= {"supersede": True} if supersede else {}
     if expect_revision is not None:
         request["expected_revision"] = expect_revision
     if plan is not None:
@@ -89,6 +95,7 @@ def wait_until_live(
     server: Client, revision: int, timeout: float, files: Sequence[File] = (), tell: Tell = say
 ) -> dict[str, Any]:
     """The status once every connected Envoy has acknowledged `revision`. Raises Failure 5 or 6."""
+    rollouts.follow(server, revision, timeout, files, tell)
     deadline = time.monotonic() + timeout
     while True:
         left = max(0.0, deadline - time.monotonic())
