@@ -26,16 +26,20 @@ class Child:
             env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"},
         )
         self.process = psutil.Process(self._process.pid)
-        self.ready = self._hear()
+        self.ready = self.hear()
 
     def ask(self, *words: object) -> Any:
         """The answer to one command. Raises AssertionError if the process ends instead."""
+        self.tell(*words)
+        return self.hear()
+
+    def tell(self, *words: object) -> None:
+        """One command, whose answer is heard later."""
         assert self._process.stdin is not None
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
         self._process.stdin.flush()
-        return self._hear()
 
-    def _hear(self) -> Any:
+    def hear(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"{self._process.args!r} ended with {self._process.wait()}"
