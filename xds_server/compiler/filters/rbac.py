@@ -35,7 +35,8 @@ NAME: Final = "envoy.filters.http.rbac"
 ANYBODY: Final = Principal(any=True)
 NOBODY: Final = Principal(not_id=ANYBODY)
 ANYTHING: Final = Permission(any=True)
-SOMEBODY: Final = ValueMatcher(string_match=regex(r"[\s\S]+"))  # a token's subject: Envoy accepts a token without one
+SOMEBODY: Final = ValueMatcher(string_match=regex(r"[\s\S]+"))
+"""A token's subject, without which Envoy accepts it too; or a client, who is there as null as well."""
 DEFAULT: Final = "(default)"  # no rule of an operator can be called so
 
 
@@ -109,7 +110,7 @@ class Caller:
             return ANYBODY
         if self.identity.kind == "native":
             return metadata(JWT_NAMESPACE, (self.identity.providers[0], "sub"), SOMEBODY)
-        return metadata(DECIDED_NAMESPACE, ("client",), ValueMatcher(present_match=True))
+        return metadata(DECIDED_NAMESPACE, ("client",), SOMEBODY)
 
     def tier_in(self, tiers: Iterable[str]) -> Principal:
         """One of `tiers`. Who names no tier, or one that this gateway does not have, is of the lowest."""
