@@ -88,7 +88,16 @@ local function bucket_charged(key, at, level, length, limit, charge)
   return at, 0, level
 end
 
--- the log
+-- the log: times and totals rise along the list, so what is looked for in it is found by halving
+local function first(key, wanted)
+  local low, high = 0, redis.call('LLEN', key)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if wanted(triple(redis.call('LINDEX', key, middle))) then high = middle else low = middle + 1 end
+  end
+  return low
+end
+
 local function log_state(key, length, limit, need)
   local first_at, first_hits, first_total = triple(redis.call('LINDEX', key, 0))
   if not first_at then return need > limit and now + length or now, now, 0 end
@@ -99,22 +108,19 @@ local function log_state(key, length, limit, need)
   if need > limit then
     room = now + length
   elseif excess > 0 then
-    for _, entry in ipairs(redis.call('LRANGE', key, 0, string.format('%.0f', excess - 1))) do
-      local at, _, sum = triple(entry)
-      if sum - base >= excess then
-        room = at + length
-        break
-      end
+    room = first_at + length
+    if first_hits < excess then
+      local place = first(key, function(_, _, sum) return sum - base >= excess end)
+      room = triple(redis.call('LINDEX', key, place)) + length
     end
   end
   return room, last_at + length, total - base
 end
 
 local function logged(key, length, limit, need)
-  while true do
-    local at = triple(redis.call('LINDEX', key, 0))
-    if not at or at > now - length then break end
-    redis.call('LPOP', key)
+  local oldest = triple(redis.call('LINDEX', key, 0))
+  if oldest and oldest <= now - length then
+    redis.call('LTRIM', key, first(key, function(at) return at > now - length end), -1)
   end
   local last = triple(redis.call('LINDEX', key, -1))
   if last and last > now + length then
