@@ -153,6 +153,13 @@ def test_a_tier_or_a_client_that_changes_needs_nothing_of_envoy(
         service.view(document(echo))
 
 
+@pytest.mark.parametrize("decision", ["separate", "combined"])
+def test_a_cost_is_told_of_by_envoy_however_it_asks(decision: str, echo: Upstream) -> None:
+    found = pushed(document(echo, rate_limit_defaults={"decision": decision}))
+    told = [name for _, name, data in found if b"%RESP(x-tokens)%" in data and b"%BYTES_SENT%" in data]
+    assert told == ["http"]
+
+
 def pushed(gateway: Gateway) -> list[tuple[str, str, bytes]]:
     """All that Envoys are given; `RateLimitConfig` is what another rate limit service would ask for."""
     compiled = compile(gateway, Settings(listener_ports={"http": 8080}), {}, strict=True)

@@ -296,6 +296,24 @@ async def test_a_refused_key_needs_no_round_trip_until_its_window_allows(valkey)
         await other.close()
 
 
+async def test_a_refund_ends_a_refusal_here_at_once_and_elsewhere_within_a_second(valkey):
+    clock = Clock()
+    here, there = (ValkeyStore(valkey.url, now=clock, timeout=5) for _ in range(2))
+    one = counter("rl:refunded", limit=1)
+    try:
+        await here.take([one], 5)
+        for store in (here, there):
+            assert not (await store.take([one], 5)).admitted
+        await here.take([refund(one, 1)], 5)
+        assert (await here.take([one], 5)).admitted
+        await here.take([refund(one, 1)], 5)
+        clock.now += 1000
+        assert (await there.take([one], 5)).admitted
+    finally:
+        await here.close()
+        await there.close()
+
+
 async def evalsha_calls(store: ValkeyStore) -> int:
     return int((await store._server._client.info("commandstats"))["cmdstat_evalsha"]["calls"])
 
