@@ -63,7 +63,7 @@ def _of_itself(placed: Iterable[Placed]) -> Iterator[Problem]:
 
 def _doubtful(path: Path, limit: RateLimit) -> Iterator[Problem]:
     message = "`mode: quota` is experimental: Envoy calls its own side of it work in progress"
-    yield Problem("GW421", (*path, "mode"), message, "docs/language/traffic.md#quotas says what it promises", "warning")
+    yield Problem("GW421", (*path, "mode"), message, "docs/language/limits.md#quotas says what it promises", "warning")
     between = limit.limit.requests // limit.cost * REPORT_SECONDS / limit.limit.seconds
     if between < FEWEST:
         text = f"{between:.0f}" if between >= 1 else "less than one"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tests.bench import apply, bench_routes, bench_xds, compile, throughput  # noqa: A004 - the bench's name is what it measures
+from tests.bench import apply, bench_modes, bench_routes, bench_xds, compile, throughput  # noqa: A004 - the bench's name is what it measures
 
 BENCHES = {
     "compile": compile.run,
@@ -10,6 +10,7 @@ BENCHES = {
     "xds": bench_xds.run,
     "apply": apply.run,
     "throughput": throughput.run,
+    "modes": bench_modes.run,
 }
 
 

@@ -1,4 +1,4 @@
-"""The service that shares out quotas on a real gRPC server, with its health, and a word on who calls."""
+"""The service that shares out quotas on a real gRPC server, with its health, who calls, and exact limits."""
 
 import asyncio
 from typing import Any, Self
@@ -11,6 +11,9 @@ from prometheus_client import CollectorRegistry
 from gateway.model import Gateway
 from policy.metrics import Metrics
 from policy.quota.service import NAME, RateLimitQuota
+from policy.ratelimit.memory import MemoryStore
+from policy.ratelimit.service import RateLimit
+from policy.transport import grpcio
 from policy.view import PolicyView, Views
 
 
@@ -39,7 +42,9 @@ class Sharing:
             response_serializer=CheckResponse.SerializeToString,
         )
         checking = grpc.method_handlers_generic_handler("envoy.service.auth.v3.Authorization", {"Check": check})
-        self.server.add_generic_rpc_handlers((self.quotas.handler(), checking))
+        exact = RateLimit(self.views, MemoryStore(), self._metrics)
+        methods = grpcio.handlers((exact.method(),))
+        self.server.add_generic_rpc_handlers((self.quotas.handler(), checking, *methods))
         checks: Any = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(checks, self.server)
         await checks.set(NAME, health_pb2.HealthCheckResponse.SERVING)
