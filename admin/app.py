@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin import metrics
-from admin.api import audit, credentials, endpoints, health, plan, revisions, status
+from admin.api import audit, credentials, endpoints, explain, health, plan, revisions, rollout, status
 from admin.guard import Guard
 from admin.problems import ApiError, finding
 from admin.service import Service, own_version
@@ -19,6 +19,8 @@ from admin.tokens import Tokens
 ROUTERS = (
     revisions.router,
     plan.router,
+    explain.router,
+    rollout.router,
     status.router,
     credentials.router,
     endpoints.router,

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from admin.apply import Applier
 from admin.endpoints import Endpoints
+from admin.explaining import Explainer
 from admin.keys import Keys
 from admin.minting import Minter
 from admin.plan import Planner
@@ -41,6 +42,7 @@ class Service:
         self.rollouts = Rollouts(self.engine, self.publisher)
         self.endpoints = Endpoints(self.engine, self.publisher, self.builder.services, self.builder.settings)
         self.keys = Keys(self.engine, self.peppers)
+        self.explainer = Explainer(self.publisher, self.keys)
         self.minter = Minter(self.engine, self.publisher, self.builder.secrets)
         self.status = Status(self.publisher, self.hub, Culprits(self.publisher, self.hub, self.builder.envoy))
 

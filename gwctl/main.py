@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "diff": ("gwctl.commands.diff:diff", "Show what is different between revisions, or files."),
     "apply": ("gwctl.commands.apply:apply", "Put files live."),
     "fmt": ("gwctl.commands.fmt:fmt", "Bring files into the canonical form."),
+    "explain": ("gwctl.commands.explain:explain", "Explain what becomes of a request, and why."),
     "init": ("gwctl.commands.init:init", "Write a first routes.yaml."),
     "import": ("gwctl.commands.importing:group", "Convert OpenAPI, Kong, Envoy or Gateway API."),
     "export": ("gwctl.commands.export:export", "Print what is live as one file."),

@@ -19,8 +19,8 @@ class Token:
     """A JSON Web Token by its claims. It stands where the provider for whom it is looks first.
 
     `provider`: for whom; else by its issuer (see `carrying.meant_for`). `signature`: `unchecked` counts as good, and
-    the explanation says so. `assumed`: there is no token, only claims that one would have; what they leave out of
-    issuer, audience and expiry fits.
+    the explanation says so. `assumed`: there is no token, only claims that one would have
+    (see `carrying.completed`).
     """
 
     claims: Mapping[str, Any] = field(repr=False)

@@ -13,7 +13,7 @@ import re2
 from gateway.explain.addresses import within
 from gateway.explain.asked import Token
 from gateway.explain.caller import OPEN, Caller, normalised, scopes_in, tier_of, value_at
-from gateway.explain.carrying import key_seen_by, seen_by
+from gateway.explain.carrying import completed, key_seen_by, seen_by
 from gateway.explain.explanation import Answer, Step
 from gateway.explain.walk import Walk
 from gateway.model import AllOf, AnyOf, Gateway, JwtProvider, SubjectAltName
@@ -109,13 +109,14 @@ def tokens(walk: Walk, ways: Ways, verified: dict[str, Mapping[str, Any]]) -> It
     for name in ways.providers:
         token = shown if name in seers else None
         provider = walk.gateway.jwt_providers[name]
-        fault = fault_of(token, provider, walk.asked.now) if token else None
+        claims = completed(token, provider, walk.asked.now) if token else {}
+        fault = fault_of(claims, provider, walk.asked.now, token.signature) if token else None
         if token and not fault:
-            verified[name] = normalised(provider, token.claims)
+            verified[name] = normalised(provider, claims)
             prove(walk, name, token)
         elif token and fault:
             faults.append(fault)
-        yield Step("authn", f"jwt {name}: {said(token, provider, fault)}", ("jwt_providers", name), mark(token, fault))
+        yield Step("authn", f"jwt {name}: {said(claims, provider, fault)}", ("jwt_providers", name), mark(token, fault))
     if passes(ways, verified, nothing_shown=not seers):
         return
     why = "; ".join(dict.fromkeys(faults)) or "no token"
@@ -129,15 +130,14 @@ def passes(ways: Ways, verified: Mapping[str, Any], *, nothing_shown: bool) -> b
     return bool(verified) or (ways.without_token and nothing_shown)
 
 
-def fault_of(token: Token, provider: JwtProvider, now: float) -> str | None:
+def fault_of(claims: Mapping[str, Any], provider: JwtProvider, now: float, signature: str) -> str | None:
     """The first thing wrong with it, in Envoy's order. `now`: seconds."""
-    claims = token.claims
     skew = max(1, -(-provider.clock_skew // 1000))
     if not well_formed(claims):
         return "a registered claim has the wrong type (RFC 7519, 4.1)"
-    if (issuer := claims.get("iss", provider.issuer if token.assumed else "")) != provider.issuer:
+    if (issuer := claims.get("iss", "")) != provider.issuer:
         return f"issuer {issuer or '(none)'} is not {provider.issuer}"
-    expires = claims.get("exp", now if token.assumed else None)
+    expires = claims.get("exp")
     if expires is None:
         return "it has no expiry (exp)"
     if expires - now > provider.max_lifetime / 1000 + provider.clock_skew / 1000:
@@ -146,10 +146,10 @@ def fault_of(token: Token, provider: JwtProvider, now: float) -> str | None:
         return f"it is not valid yet, for another {claims['nbf'] - now:.0f}s"
     if now > expires + skew:
         return f"it expired {now - expires:.0f}s ago"
-    audiences = audiences_of(claims, provider if token.assumed else None)
+    audiences = audiences_of(claims)
     if not audiences.intersection(provider.audiences):
         return f"audience {', '.join(sorted(audiences)) or '(none)'} is none of {', '.join(provider.audiences)}"
-    return "the signature is wrong" if token.signature == "bad" else None
+    return "the signature is wrong" if signature == "bad" else None
 
 
 def well_formed(claims: Mapping[str, Any]) -> bool:
@@ -161,19 +161,19 @@ def well_formed(claims: Mapping[str, Any]) -> bool:
     )
 
 
-def audiences_of(claims: Mapping[str, Any], assumed: JwtProvider | None) -> set[str]:
-    found = claims.get("aud", [] if assumed is None else list(assumed.audiences))
+def audiences_of(claims: Mapping[str, Any]) -> set[str]:
+    found = claims.get("aud", [])
     return set(found) if isinstance(found, list) else {found}
 
 
-def said(token: Token | None, provider: JwtProvider, fault: str | None) -> str:
-    if token is None:
-        return "no token"
+def said(claims: Mapping[str, Any], provider: JwtProvider, fault: str | None) -> str:
     if fault:
         return fault
-    words = [f"sub={token.claims.get('sub', '-')}"]
+    if not claims:
+        return "no token"
+    words = [f"sub={claims.get('sub', '-')}"]
     if provider.tier_claim:
-        words.append(f"{provider.tier_claim}={value_at(token.claims, provider.tier_claim) or '-'}")
+        words.append(f"{provider.tier_claim}={value_at(claims, provider.tier_claim) or '-'}")
     return "ok  " + " ".join(words)
 
 

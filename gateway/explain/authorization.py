@@ -4,6 +4,7 @@ The floor's rules and the route's own must both let the caller in. Rules in shad
 changed is said.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -149,4 +150,9 @@ def lacking(walk: Walk, rule: AuthorizationRule) -> Iterator[str]:
 def wants_claim(caller: Caller, name: str, match: ClaimMatch) -> str:
     wanted = match.exact if match.in_ is None else f"one of {', '.join(match.in_)}"
     found = next((value for claims in caller.claims if (value := value_at(claims, name)) is not None), None)
-    return f"needs claim {name} {wanted}, has {'none' if found is None else found}"
+    return f"needs claim {name} {written(wanted)}, has {'none' if found is None else written(found)}"
+
+
+def written(value: object) -> str:
+    """As in JSON, but for the quotes of a text."""
+    return value if isinstance(value, str) else json.dumps(value)

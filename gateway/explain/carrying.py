@@ -1,7 +1,7 @@
 """Where a token or a key stands in a request, and which of those that a route accepts look there."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.explain.asked import Token
 from gateway.model import ApiKeys, JwtProvider
@@ -15,6 +15,7 @@ class Place(NamedTuple):
     prefix: str = ""
 
 
+LIFE: Final = 600  # seconds
 BEARER: Final = Place("header", "authorization", "Bearer ")
 
 
@@ -30,6 +31,15 @@ def meant_for(token: Token, accepted: Sequence[str], providers: Mapping[str, Jwt
     issuer = token.claims.get("iss")
     same = [name for name in accepted if providers[name].issuer == issuer]
     return next(iter(same or accepted), None)
+
+
+def completed(token: Token, provider: JwtProvider, now: float) -> dict[str, Any]:
+    """The claims of the token; claims alone are completed to those of a token that the provider would take."""
+    if not token.assumed:
+        return dict(token.claims)
+    audience = provider.audiences[0] if len(provider.audiences) == 1 else list(provider.audiences)
+    expires = int(now) + min(LIFE, provider.max_lifetime // 1000)
+    return {"iss": provider.issuer, "aud": audience, "sub": "-", "exp": expires, **token.claims}
 
 
 def seen_by(token: Token, accepted: Sequence[str], providers: Mapping[str, JwtProvider]) -> tuple[str, ...]:

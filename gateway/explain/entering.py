@@ -195,7 +195,7 @@ def csrf(walk: Walk) -> Iterator[Step]:
     if route is None or policy is None or walk.asked.request.method not in CHANGES:
         return
     path = walk.written(route, "csrf")
-    source = origins.host_of(walk.asked.header("origin") or walk.asked.header("referer") or "")
+    source = origins.source(walk.asked.header("origin"), walk.asked.header("referer"))
     host = authority(walk.asked.request.host)
     own = {str(host)} | own_pages(walk, route)
     if source and origins.trusts(policy, source, own):

@@ -16,7 +16,7 @@ from gateway.resolve import ResolvedRoute
 IDEMPOTENT: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # RFC 9110 9.2.2
 UNAVAILABLE: Final = Possible(503, "no endpoint of the upstream is healthy, or its circuit breaker is open")
 Limit = tuple[Path, RateLimit, str]
-"""Where it is written, the limit, and with whom its counter is shared."""
+"""Where it is written, the limit, and what shares its counter."""
 
 
 # -------------------------------------------------------------------------------------------------------------- limits
@@ -35,7 +35,7 @@ def limits_of(walk: Walk, route: ResolvedRoute) -> Iterator[Limit]:
     own = walk.gateway.tiers.get(tier or "")
     for index, limit in enumerate(own.rate_limits if own is not None else ()):
         who = "nobody in particular" if route.authentication == "none" else f"tier {tier}"
-        yield ("tiers", str(tier), "rate_limits", index), limit, f"all routes, for {who}"
+        yield ("tiers", str(tier), "rate_limits", index), limit, f"one counter for all routes, for {who}"
     sources = (
         (("floor",), walk.gateway.floor.rate_limits),
         (("modules", route.module), walk.gateway.modules[route.module].rate_limits or ()),
@@ -43,14 +43,14 @@ def limits_of(walk: Walk, route: ResolvedRoute) -> Iterator[Limit]:
     )
     for base, found in sources:
         for index, limit in enumerate(found):
-            yield (*base, "rate_limits", index), limit, "nobody else: the route's own counter"
+            yield (*base, "rate_limits", index), limit, "the route's own counter"
 
 
 def limited(walk: Walk, route: ResolvedRoute, path: Path, limit: RateLimit, shared: str) -> Step:
     keys = [value_of(walk, route, key) for key in entry_keys(limit, anonymous=route.authentication == "none")]
     name = f"{limit.name} " if limit.name else ""
     brief = f"rate limit {name}{limit.limit} per {'+'.join(limit.keys)}"
-    words = [brief.removeprefix("rate limit "), f"[{', '.join(keys)}]" if keys else "", f"shared with {shared}"]
+    words = [brief.removeprefix("rate limit "), f"[{', '.join(keys)}]" if keys else "", shared]
     words += [f"burst {limit.burst}"] if limit.burst else []
     words += [f"cost {limit.cost}"] if limit.cost > 1 else []
     words += ["counted by each Envoy"] if limit.mode == "local" else []

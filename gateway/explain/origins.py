@@ -4,7 +4,8 @@ import re
 
 from gateway.model import Cors, Csrf
 
-_URL = re.compile(r"[a-z]+://([A-Za-z0-9._-]+(?::\d{0,5})?)(?:[/?#]|$)")
+_URL = re.compile(r"[a-z]+://([^/?#]+)")
+_REFERER = re.compile(r"[a-z]+://[A-Za-z0-9._-]+(:\d{1,5})?([/?][^#]*)?|/[^#]*")
 _LABELS = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
 
 
@@ -25,7 +26,11 @@ def fits(pattern: str, text: str) -> bool:
     return re.fullmatch(re.escape(before) + _LABELS + re.escape(after), text) is not None
 
 
-def host_of(origin: str) -> str:
-    """Host and port of an Origin or a Referer; a text that is no URL is its own host, as in Envoy."""
-    found = _URL.match(origin)
-    return found[1] if found is not None else origin
+def source(origin: str | None, referer: str | None) -> str:
+    """The page's host and port by its Origin, else by its Referer; "" of neither. No URL is its own host, as in Envoy.
+
+    Envoy takes a Referer that is not a right URL off the request before anybody sees it; an Origin it leaves.
+    """
+    told = origin or (referer if referer and _REFERER.fullmatch(referer) else "")
+    found = _URL.match(told)
+    return found[1] if found is not None else told

@@ -53,9 +53,9 @@ class AskedKey(Model):
     id: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{1,64}$")] | None = None
     client: Text = "-"
     tier: Text | None = None
-    scopes: tuple[Text, ...] = ()
+    scopes: list[Text] = Field(default=[])
     state: KeyState = "good"
-    networks: tuple[Text, ...] = ()
+    networks: list[Text] = Field(default=[])
 
 
 class San(Model):
@@ -68,14 +68,14 @@ class Question(Model):
 
     method: Word = "GET"
     url: Annotated[str, StringConstraints(max_length=8192), AfterValidator(_url)]
-    headers: tuple[Header, ...] = Field(default=(), max_length=100)
+    headers: list[Header] = Field(default=[], max_length=100)
     address: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     listener: Text | None = None
     sni: Text | None = None
     token: AskedToken | None = None
     key: AskedKey | None = None
     user: Text | None = None
-    certificate: tuple[San, ...] = ()
+    certificate: list[San] = Field(default=[])
     session: bool = False
 
     def asked(self, now: float) -> Asked:
@@ -110,4 +110,4 @@ class Question(Model):
 
     def _key(self) -> Key | None:
         one = self.key
-        return Key(one.state, one.client, one.tier, one.scopes, one.networks) if one is not None else None
+        return Key(one.state, one.client, one.tier, tuple(one.scopes), tuple(one.networks)) if one is not None else None

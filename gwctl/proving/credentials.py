@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 
 from gateway.explain import Asked, Key, Token
-from gateway.explain.carrying import key_places, meant_for, token_places
+from gateway.explain.carrying import completed, key_places, meant_for, token_places
 from gateway.match import Request
 from gateway.model import Gateway, JwtProvider
 from gateway.resolve import ResolvedRoute
@@ -17,7 +17,6 @@ from policy.authz import keys
 from policy.authz.identity import KeyRecord
 
 PEPPER_VERSION = 1
-LIFE = 600  # seconds
 
 
 class Unprovable(ValueError):  # noqa: N818 - not an error of ours
@@ -80,12 +79,7 @@ class Purse:
         yield (place.name, place.prefix + text) if place.kind == "header" else ("cookie", f"{place.name}={text}")
 
     def _token(self, token: Token, name: str, provider: JwtProvider, now: float) -> str:
-        claims = dict(token.claims)
-        if token.assumed:
-            audience = provider.audiences[0] if len(provider.audiences) == 1 else list(provider.audiences)
-            life = min(LIFE, provider.max_lifetime // 1000)
-            claims = {"iss": provider.issuer, "aud": audience, "exp": int(now) + life, **claims}
-        signed = self.signers[name].sign(claims)
+        signed = self.signers[name].sign(completed(token, provider, now))
         if token.signature != "bad":
             return signed
         head, body, signature = signed.split(".")

@@ -207,11 +207,10 @@ def asked(seed: int, document: dict[str, Any], listener: str, count: int, now: f
 
 
 def with_page(random: Random, request: Request) -> Request:
-    """Now and then from a page, of this host or of another one. No browser has a page on a port that is no number."""
+    """Now and then from a page, of this host or of another one."""
     if random.random() > 0.2:
         return request
-    own = "http://" + request.host.removesuffix(":x")
-    page = random.choice(("https://app.example", "https://evil.test", own, "null"))
+    page = random.choice(("https://app.example", "https://evil.test", f"http://{request.host}", "null"))
     headers = (*request.headers, (random.choice(("origin", "referer")), page))
     return Request(request.method, request.target, request.host, headers, request.listener)
 

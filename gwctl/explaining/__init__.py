@@ -1,0 +1,1 @@
+"""What `gwctl explain` makes of its options, and how it asks a real Envoy."""
