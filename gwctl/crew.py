@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,8 @@ from gwctl.up.supervisor import Supervisor
 log = structlog.get_logger(__name__)
 
 READY_SECONDS: Final = 30.0
+SETTLED: Final = 1.0
+"""Seconds from when a process serves until every Envoy knows it: only then may the next one go."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -88,6 +91,8 @@ class Crew:
             member.stop()
             member.process.spawn()
             self._supervisor.run(lambda one=member: one.says(SERVING) or bool(self._signals))  # type: ignore[misc]
+            settled = time.monotonic() + SETTLED
+            self._supervisor.run(lambda until=settled: time.monotonic() > until or bool(self._signals))  # type: ignore[misc]
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)

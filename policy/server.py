@@ -41,6 +41,7 @@ from policy.ratelimit.store import Store
 from policy.ratelimit.valkey import ValkeyStore
 from policy.transport.servers import Addresses, Servers, Transport, host_and_port
 from policy.transport.tls import TlsFiles
+from policy.valkey.address import parse
 from policy.view import Views
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,8 @@ log = structlog.get_logger(__name__)
 SERVICES: Final = ("", AUTHORIZATION, RATE_LIMIT, RESPONSE_CACHE)
 FLUSH_EVERY: Final = 10.0
 DRAIN: Final = 5.0
+NOTICED: Final = 1.5
+"""Seconds after which every Envoy knows that this process goes: it asks twice a second where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Decisions:
 
     async def start(self) -> None:
         """Raises ValueError for an address that is not allowed, OSError for one that cannot be bound."""
+        if self._config.valkey_url:
+            _counted_in_plaintext(self._config.valkey_url, allowed=self._config.insecure_plaintext)
         if self._config.tls is None:
             for address in filter(None, (self._config.address, self._config.streams_address)):
                 _plaintext(address, allowed=self._config.insecure_plaintext)
@@ -121,6 +126,7 @@ class Decisions:
     async def stop(self, drain: float = DRAIN) -> None:
         """Health first, so that nobody new comes; then up to `drain` seconds for those who are being answered."""
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(min(drain, NOTICED))  # grpcio refuses what comes after this, and Envoy would still send it
         self._quotas.serve(False)  # its streams would outlast any drain
         if self._lease is not None:
             await self._lease.close()
@@ -242,6 +248,17 @@ def serve(config: DecisionsConfig) -> None:
 
 def _cache(valkey_url: str | None) -> cache_stores.Store:
     return ValkeyCache(valkey_url) if valkey_url else cache_stores.MemoryStore()
+
+
+def _counted_in_plaintext(url: str, *, allowed: bool) -> None:
+    if not parse(url).exposed:
+        return
+    if not allowed:
+        raise ValueError(
+            "the Valkey of --valkey-url is on another machine: its password, counters and kept responses would cross "
+            "the network in plain text. Say valkeys:// for TLS, or --insecure-plaintext to accept that."
+        )
+    log.warning("counters_in_plaintext", risk="whoever sits between reads responses and sets counters")
 
 
 def _plaintext(address: str, *, allowed: bool) -> None:

@@ -14,7 +14,7 @@ from policy.valkey.connection import slot
 from tests.support import valkeys
 from tests.support.authority import Authority
 
-from .rig import until
+from .rig import decisions, until
 from .test_counters import counter
 
 
@@ -201,3 +201,9 @@ async def survives_a_node(store: ValkeyStore, nodes) -> None:
     assert not await admitted(store, counter(key, limit=10_000))
     await until(lambda: admitted(store, counter(key, limit=10_000)), 20)
     assert nodes[3].client.info("replication")["role"] == "master"
+
+
+async def test_plain_text_to_another_machine_must_be_asked_for(tmp_path) -> None:
+    with pytest.raises(ValueError, match="plain text") as told:
+        await decisions(f"postgresql://postgres@/x?host={tmp_path}", "valkey://u:hush@192.0.2.1")
+    assert "hush" not in str(told.value)

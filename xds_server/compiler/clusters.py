@@ -63,12 +63,14 @@ def decisions(context: Context) -> Messages:
         connect_timeout=duration(1_000),
         lb_policy=Cluster.LEAST_REQUEST,
         common_lb_config=NO_PANIC,
-        # As many retries as requests: while one of two processes is replaced, half of all questions go to the other one.
+        # As many retries as requests: while one of two processes is gone, half of all questions go to the other.
         circuit_breakers=hardening.circuit_breakers(4096, 4096, 4096, 4096),
         typed_extension_protocol_options={HTTP_OPTIONS: pack(hardening.upstream_http(["h2"]))},
         **hardening.cluster_fields(),
     )
     addresses = [model.Endpoint(address=host, port=port) for host, port in context.settings.decisions]
+    if len(addresses) > 1:
+        cluster.health_checks.append(health.one_of_several())
     yield from placed(cluster, addresses)
 
 
@@ -79,6 +81,7 @@ def quota_shares(context: Context) -> Messages:
     for message in decisions(context):
         if isinstance(message, Cluster):
             message.name = names.QUOTAS
+            del message.health_checks[:]  # Envoy takes one
             message.health_checks.append(health.own_service(quotas.SERVICE))
         else:
             message.cluster_name = names.QUOTAS

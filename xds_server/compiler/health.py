@@ -46,6 +46,15 @@ def own_service(name: str) -> HealthCheck:
     )
 
 
+def one_of_several() -> HealthCheck:
+    """A process of ours that others can stand in for: it says that it goes before it does (`policy.server.NOTICED`)."""
+    check = own_service("")
+    check.interval.CopyFrom(duration(500))
+    check.no_traffic_interval.CopyFrom(duration(500))
+    check.unhealthy_threshold.value = 1
+    return check
+
+
 def asked(check: model.HealthCheck, host: str, protocols: tuple[str, ...]) -> dict[str, Any]:
     """What is asked, as the field of a HealthCheck; `host` is what the upstream is called."""
     if check.http is not None:

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable
 
 from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress
-from envoy.config.core.v3.base_pb2 import RetryPolicy
 from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
+from envoy.config.core.v3.base_pb2 import RetryPolicy
 from envoy.config.core.v3.config_source_pb2 import V3, AggregatedConfigSource, ConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
