@@ -12,7 +12,7 @@ from gateway.model import Gateway, decode
 from gateway.places import Where
 from gateway.plan import taken, weakened, weakened_objects
 from gateway.plan.edits import Item, Places, items
-from gateway.plan.routes import RouteChange, changes
+from gateway.plan.routes import RouteChange, changes, with_strangers
 from gateway.plan.taken import NOBODY, Moved
 from gateway.plan.weakening import Weakening
 from gateway.problems import Path, Problem
@@ -83,7 +83,8 @@ def made(before: Side, after: Side) -> Plan:
     found = tuple(items(before.by_key, after.by_key, places))
     if not found:
         return Plan((), findings(before, after), (), (), (), (), (), (), len(after.ordered), places)
-    routes = tuple(changes(before.routes, after.routes, after.gateway, _updated(before, after), _tiers(before, after)))
+    own = changes(before.routes, after.routes, after.gateway, _updated(before, after), _tiers(before, after))
+    routes = with_strangers(own, before.ordered, after.ordered)
     return Plan(
         items=found,
         findings=findings(before, after),

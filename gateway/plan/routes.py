@@ -1,10 +1,11 @@
 """The routes whose outcome changes: themselves, by what they inherit, or by what they refer to."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
 from gateway.document import Key, path_of
+from gateway.match import host_of
 from gateway.model import Gateway, Route
 from gateway.plan.edits import Action
 from gateway.problems import dotted
@@ -96,3 +97,33 @@ class Behind:
         return found | {
             (kind, name) for kind in CALLERS for name in route.authenticated_by(getattr(self.gateway, kind))
         }
+
+
+def with_strangers(
+    own: Iterable[RouteChange], before: Sequence[ResolvedRoute], after: Sequence[ResolvedRoute]
+) -> tuple[RouteChange, ...]:
+    """Also the routes of wildcards whose hosts have got, or lost, routes of their own: only those serve a host then."""
+    found = {change.route.full_name: change for change in own}
+    was, now = hosts(before), hosts(after)
+    for listener in was.keys() & now.keys():
+        for known, more in ((was[listener], now[listener]), (now[listener], was[listener])):
+            moves = {host: host_of(known, sent(host)) for host in sorted(more.keys() - known.keys())}
+            for route in (route for host in moves for route in known.get(moves[host], ())):
+                if route.full_name not in found:
+                    strangers = (host for host, wildcard in moves.items() if wildcard in route.hosts)
+                    found[route.full_name] = RouteChange(route, "updated", tuple(f"host {host}" for host in strangers))
+    return tuple(found[name] for name in sorted(found))
+
+
+def hosts(routes: Iterable[ResolvedRoute]) -> Mapping[str, Mapping[str, list[ResolvedRoute]]]:
+    """The routes by listener and host."""
+    found: dict[str, dict[str, list[ResolvedRoute]]] = {}
+    for route in routes:
+        for host in route.hosts:
+            found.setdefault(route.listener, {}).setdefault(host, []).append(route)
+    return found
+
+
+def sent(host: str) -> str:
+    """What a client might send for a host of the document."""
+    return host.replace("*", "any.invalid" if host == "*" else "any", 1)

@@ -14,6 +14,7 @@ from gateway.conditions import path_test, value_test
 from gateway.match import Decision, Index, Request, host_of, route_for
 from gateway.model import PathMatch, ValueMatch
 from gateway.plan.masking import masked
+from gateway.plan.routes import sent
 from gateway.problems import Path
 from gateway.resolve import ResolvedRoute
 
@@ -98,11 +99,6 @@ def of_strangers(routes: Iterable[ResolvedRoute], where: Hosts, tables: Index) -
     for route in routes:
         for wildcard in route.hosts:
             yield from examples(route, by_wildcard.get((route.listener, wildcard), ()))
-
-
-def sent(host: str) -> str:
-    """What a client might send for a host of the document."""
-    return host.replace("*", "any.invalid" if host == "*" else "any", 1)
 
 
 def examples(route: ResolvedRoute, hosts: Iterable[str]) -> Iterator[Request]:
