@@ -35,8 +35,7 @@ NAME: Final = "envoy.filters.http.rbac"
 ANYBODY: Final = Principal(any=True)
 NOBODY: Final = Principal(not_id=ANYBODY)
 ANYTHING: Final = Permission(any=True)
-SOMEBODY: Final = ValueMatcher(string_match=regex(r"[\s\S]+"))
-"""A token's subject, without which Envoy accepts it too; or a client, who is there as null as well."""
+PRESENT: Final = ValueMatcher(present_match=True)
 DEFAULT: Final = "(default)"  # no rule of an operator can be called so
 
 
@@ -109,8 +108,10 @@ class Caller:
         if self.identity.kind == "open":
             return ANYBODY
         if self.identity.kind == "native":
-            return metadata(JWT_NAMESPACE, (self.identity.providers[0], "sub"), SOMEBODY)
-        return metadata(DECIDED_NAMESPACE, ("client",), SOMEBODY)
+            subject = (self.identity.providers[0], "sub")  # Envoy accepts tokens without one, or with an empty one
+            empty = metadata(JWT_NAMESPACE, subject, ValueMatcher(string_match=exact("")))
+            return all_of(metadata(JWT_NAMESPACE, subject, PRESENT), Principal(not_id=empty))
+        return metadata(DECIDED_NAMESPACE, ("client",), PRESENT)
 
     def tier_in(self, tiers: Iterable[str]) -> Principal:
         """One of `tiers`. Who names no tier, or one that this gateway does not have, is of the lowest."""
