@@ -15,6 +15,8 @@ from gateway.resolve import ResolvedRoute
 
 IDEMPOTENT: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # RFC 9110 9.2.2
 UNAVAILABLE: Final = Possible(503, "no endpoint of the upstream is healthy, or its circuit breaker is open")
+COUNTED: Final = {"local": "counted by each Envoy", "quota": "shared out among the Envoys", "exact": ""}
+"""By `mode`, in the order of Envoy's filters."""
 Limit = tuple[Path, RateLimit, str]
 """Where it is written, the limit, and what shares its counter."""
 
@@ -24,8 +26,10 @@ def limits(walk: Walk) -> Iterator[Step]:
     route = walk.route
     if route is None:
         return
-    for path, limit, shared in sorted(limits_of(walk, route), key=lambda one: one[1].mode != "local"):
-        if limit.mode == "local" or route.route.backends is not None:  # Envoy asks nobody about what it answers itself
+    modes = list(COUNTED)
+    for path, limit, shared in sorted(limits_of(walk, route), key=lambda one: modes.index(one[1].mode)):
+        by_envoy = limit.mode != "exact" and path[0] != "tiers"
+        if by_envoy or route.route.backends is not None:  # Envoy asks nobody about what it answers itself
             yield limited(walk, route, path, limit, shared)
 
 
@@ -53,7 +57,7 @@ def limited(walk: Walk, route: ResolvedRoute, path: Path, limit: RateLimit, shar
     words = [brief.removeprefix("rate limit "), f"[{', '.join(keys)}]" if keys else "", shared]
     words += [f"burst {limit.burst}"] if limit.burst else []
     words += [f"cost {limit.cost}"] if limit.cost > 1 else []
-    words += ["counted by each Envoy"] if limit.mode == "local" else []
+    words += filter(None, [COUNTED[limit.mode]])
     words += ["(shadow: never refuses)"] if limit.shadow else []
     facts = {"limit": str(limit.limit), "per": list(limit.keys), "mode": limit.mode, "shadow": limit.shadow}
     status = walk.gateway.rate_limit_defaults.response.status

@@ -116,6 +116,15 @@ def test_a_request_that_reaches_an_upstream(loaded: Explained) -> None:
     assert said[-1] == "the upstream's answer via_upstream"
 
 
+@pytest.mark.parametrize(("mode", "words"), [("local", "counted by each"), ("quota", "shared out among the")])
+def test_who_counts_a_limit(mode: str, words: str) -> None:
+    text = DOCUMENT.replace('per: [client, "claim:org"]}', f"per: client, mode: {mode}}}")
+    source, _ = read("routes.yaml", text)
+    changed = Explained(decode(source.values), Where.of(objects_of(source), [source]))
+    said = lines(changed, "GET", "/x", token=claims(org="red", plan="free"))
+    assert [line for line in said if line.startswith("limit 10/minute per client") and f"{words} Envoy" in line]
+
+
 def test_a_rule_says_what_it_needs_and_what_there_is(loaded: Explained) -> None:
     said = lines(loaded, "GET", "/gold", token=claims(scope="read", org="x"))
     assert any("rule planned (shadow): would match" in line for line in said)

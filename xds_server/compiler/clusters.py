@@ -81,6 +81,8 @@ def quota_shares(context: Context) -> Messages:
     for message in decisions(context):
         if isinstance(message, Cluster):
             message.name = names.QUOTAS
+            if message.HasField("load_assignment"):
+                message.load_assignment.cluster_name = names.QUOTAS
             del message.health_checks[:]  # Envoy takes one
             message.health_checks.append(health.own_service(quotas.SERVICE))
         else:
