@@ -81,11 +81,16 @@ def document(on_error: str = "deny") -> str:
 
 @asynccontextmanager
 async def envoy(
-    directory: Path, port: int, on_error: str = "deny", upstream: int = 1
+    directory: Path, port: int, on_error: str = "deny", upstream: int = 1, others: tuple[int, ...] = ()
 ) -> AsyncIterator[httpx.AsyncClient]:
     def start() -> RunningGateway:
         directory.mkdir(exist_ok=True)
-        return RunningGateway(directory, document(on_error), {"4321": upstream}, decisions=(("127.0.0.1", port),))
+        return RunningGateway(
+            directory,
+            document(on_error),
+            {"4321": upstream},
+            decisions=tuple(("127.0.0.1", one) for one in (port, *others)),
+        )
 
     running = await asyncio.to_thread(start)
     try:
@@ -156,19 +161,21 @@ def sorted_(bucket: dict[str, str]) -> list[tuple[str, str]]:
     return sorted(bucket.items())
 
 
-async def test_a_server_that_restarts_is_found_again_and_one_that_stays_away_ends_what_it_gave(
+async def test_another_service_takes_over_and_one_that_stays_away_ends_what_it_gave(
     sharing: Sharing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with envoy(tmp_path / "e", sharing.port) as client:
+    second = Sharing(decode(yaml.safe_load(document())), serving=False)
+    await second.start()
+    async with envoy(tmp_path / "e", sharing.port, others=(second.port,)) as client:
         await assigned(client, "/shared", sharing)
         await sharing.stop()
-        assert (await client.get("/shared")).status_code == 200, "what was given holds without the server"
+        assert (await client.get("/shared")).status_code == 200, "what was given holds without the service"
         monkeypatch.setattr(message, "TTL", 1)
-        await sharing.start()
-        await until(lambda: sharing.buckets)
+        await second.serve(True)
+        await until(lambda: second.buckets)
         await asyncio.sleep(0.2)
         assert (await client.get("/shared")).status_code == 200
-        await sharing.stop()
+        await second.stop()
         await asyncio.sleep(1.5)
         assert await statuses(client, "/shared", 3) == [429, 429, 429], "the assignment has ended"
 

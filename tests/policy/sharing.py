@@ -20,11 +20,12 @@ from policy.view import PolicyView, Views
 class Sharing:
     """Serves on `port` inside of `async with`; on the same one again after `stop` and `start`."""
 
-    def __init__(self, gateway: Gateway | None = None) -> None:
+    def __init__(self, gateway: Gateway | None = None, *, serving: bool = True) -> None:
         self.views = Views(PolicyView.of(gateway) if gateway else None)
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry)
         self.port = 0
+        self._serving = serving
         self.identity: dict[str, str] = {}
         """The metadata of every caller who is asked about."""
 
@@ -34,7 +35,7 @@ class Sharing:
         return sum(s.value for s in found if labels.items() <= s.labels.items())
 
     async def start(self) -> None:
-        self.quotas = RateLimitQuota(self.views, self._metrics)
+        self.quotas = RateLimitQuota(self.views, self._metrics, serving=self._serving)
         self.server: Any = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         check = grpc.unary_unary_rpc_method_handler(
             self.check,
@@ -45,12 +46,18 @@ class Sharing:
         exact = RateLimit(self.views, MemoryStore(), self._metrics)
         methods = grpcio.handlers((exact.method(),))
         self.server.add_generic_rpc_handlers((self.quotas.handler(), checking, *methods))
-        checks: Any = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(checks, self.server)
-        await checks.set(NAME, health_pb2.HealthCheckResponse.SERVING)
+        self._checks: Any = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._checks, self.server)
+        await self.serve(self._serving)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.server.start()
         self._beating = asyncio.create_task(self.quotas.run())
+
+    async def serve(self, serving: bool) -> None:
+        """As the one that has the lease, or has it no more."""
+        states = health_pb2.HealthCheckResponse
+        self.quotas.serve(serving)
+        await self._checks.set(NAME, states.SERVING if serving else states.NOT_SERVING)
 
     async def check(self, request: CheckRequest, context: Any) -> CheckResponse:
         response = CheckResponse()
