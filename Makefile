@@ -17,17 +17,18 @@ test: check ## everything CI runs: linters, types, contracts, and the whole test
 	$(BIN)/pytest -n 2 --dist loadfile -q $(TESTS) $(ARGS)
 
 fuzz: install ## long campaigns of what `make test` does briefly: broken documents and messages, requests against a real Envoy
-	TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
+	TOLLHOUSE_EXPLAINED=$${TOLLHOUSE_EXPLAINED:-10000} \
+		TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
 		TOLLHOUSE_MESSAGES=$${TOLLHOUSE_MESSAGES:-50000} $(BIN)/pytest -n 2 --dist worksteal -q \
-		tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py \
+		tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py tests/compiler/test_explained_on_envoy.py \
 		tests/ads/test_fuzz.py tests/policy/test_fuzz.py $(ARGS)
 
 soak: install ## the campaigns against the xDS server and the control plane at their full size, and their table
 	TOLLHOUSE_MODE=soak TOLLHOUSE_CLIENTS=1000 TOLLHOUSE_KILLS=20 TOLLHOUSE_LOSSLESS=500 TOLLHOUSE_STORM=1000 \
 		TOLLHOUSE_STALLED=100 TOLLHOUSE_UPDATES=1000 TOLLHOUSE_CHANGES=300 TOLLHOUSE_REPLACEMENTS=20 \
 		TOLLHOUSE_REPLACING_REQUESTS=20000 TOLLHOUSE_NACKS=20 TOLLHOUSE_OUTAGES=50 TOLLHOUSE_STATES=1000 \
-		TOLLHOUSE_RESTARTING_REQUESTS=20000 TOLLHOUSE_ROTATIONS=50 \
-		$(BIN)/pytest -n 1 -q tests/delivery tests/overload tests/ads/test_identity.py $(ARGS)
+		TOLLHOUSE_RESTARTING_REQUESTS=20000 TOLLHOUSE_ROTATIONS=50 TOLLHOUSE_BAD_REVISIONS=50 \
+		$(BIN)/pytest -n 1 -q tests/delivery tests/overload tests/rollout tests/ads/test_identity.py $(ARGS)
 	$(BIN)/python -m tests.support.results
 
 check: install stubs lint types contracts ## linters, types and import contracts

@@ -43,7 +43,7 @@ def connection(walk: Walk) -> Iterator[Step]:
     if asked.scheme == "https" and spec.tls is not None:
         yield certificate(walk, spec.tls.certificates)
     if spec.trusted_hops:
-        text = f"the caller is {asked.address}: {spec.trusted_hops} hops before this one are trusted to tell"
+        text = f"the caller is {asked.address}, as trusted_hops {spec.trusted_hops} tells"
         yield Step("address", text, (*walk.listener_path, "trusted_hops"))
 
 

@@ -1,6 +1,7 @@
 """Runs a gateway on a real Envoy of this machine and tells what becomes of requests."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from xds_server.compiler import HmacKey, Secret, Settings, compile  # noqa: A004
 from xds_server.compiler.inline import bootstrap
 from xds_server.validate import find_envoy
 
+UNDECIDED: Final = "ext_authz_error"
+TRIES: Final = 3
+PAUSE: Final = 0.5  # seconds
 OPTIONS: Final = ("--use-dynamic-base-id", "--disable-hot-restart", "--concurrency", "1", "-l", "error")
 
 
@@ -126,7 +130,16 @@ class Runner:
         for (listener, tls), group in groupby(asked, key=lambda one: (one.request.listener or "", self._sni(one))):
             requests = [wire(self._purse.carried(one, self._route(one))) for one in group]
             self._write_users()
-            yield from map(Observed.of, ask(self.gateway.listeners[listener].port, requests, tls))
+            yield from self._answers(self.gateway.listeners[listener].port, requests, tls)
+
+    def _answers(self, port: int, requests: Sequence[bytes], tls: str | None) -> Iterator[Observed]:
+        """Who is not decided about in time is asked again: then this machine was busy, and nothing is known."""
+        for request, answer in zip(requests, ask(port, requests, tls), strict=True):
+            observed, tries = Observed.of(answer), TRIES
+            while observed.details == UNDECIDED and tries:
+                time.sleep(PAUSE)
+                observed, tries = Observed.of(next(iter(ask(port, [request], tls)))), tries - 1
+            yield observed
 
     def _sni(self, asked: Asked) -> str | None:
         secure = self.gateway.listeners[asked.request.listener or ""].protocol == "HTTPS"
