@@ -6,14 +6,17 @@ import ssl
 import pytest
 from valkey import Valkey as Client
 
+from gateway.model import decode
 from policy.cache.valkey import ValkeyStore as Cache
 from policy.ratelimit.store import Counter, Unavailable
 from policy.ratelimit.valkey import ValkeyStore
 from policy.valkey.address import Address, Login, Tls, parse
 from policy.valkey.connection import slot
+from policy.view import PolicyView
 from tests.support import valkeys
 from tests.support.authority import Authority
 
+from .facts_of import DOCUMENT
 from .rig import decisions, until
 from .test_counters import counter
 
@@ -207,3 +210,15 @@ async def test_plain_text_to_another_machine_must_be_asked_for(tmp_path) -> None
     with pytest.raises(ValueError, match="plain text") as told:
         await decisions(f"postgresql://postgres@/x?host={tmp_path}", "valkey://u:hush@192.0.2.1")
     assert "hush" not in str(told.value)
+
+
+def test_all_limits_by_one_client_lie_in_one_slot() -> None:
+    tree = PolicyView.of(decode(DOCUMENT)).limits
+    heads = [("tier", "free"), ("tier", "gold")]
+    found = [tree.match([head, ("client", client)]) for client in ("alice", "b}{o{b") for head in heads]
+    keys = [[f"{one.key}{limit.suffix}" for limit in one.limits] for one in found if one]
+    slots = [{slot(key) for key in of_descriptor} for of_descriptor in keys]
+    assert len(keys) == 4
+    assert [len(of_descriptor) for of_descriptor in slots] == [1] * 4
+    assert slots[0] == slots[1], "another head, the same client"
+    assert slots[2] == slots[3]
