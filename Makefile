@@ -21,7 +21,8 @@ fuzz: install ## long campaigns of what `make test` does briefly: broken documen
 		TOLLHOUSE_DOCUMENTS=$${TOLLHOUSE_DOCUMENTS:-200000} TOLLHOUSE_PAIRS=$${TOLLHOUSE_PAIRS:-200000} \
 		TOLLHOUSE_MESSAGES=$${TOLLHOUSE_MESSAGES:-50000} $(BIN)/pytest -n 2 --dist worksteal -q \
 		tests/gateway/test_fuzz.py tests/compiler/test_differential_on_envoy.py tests/compiler/test_explained_on_envoy.py \
-		tests/ads/test_fuzz.py tests/policy/test_fuzz.py $(ARGS)
+		tests/ads/test_fuzz.py tests/policy/test_fuzz.py \
+		tests/policy/transport/test_fuzz_transport.py $(ARGS)
 
 soak: install ## the campaigns against the xDS server and the control plane at their full size, and their table
 	TOLLHOUSE_MODE=soak TOLLHOUSE_CLIENTS=1000 TOLLHOUSE_KILLS=20 TOLLHOUSE_LOSSLESS=500 TOLLHOUSE_STORM=1000 \

@@ -178,7 +178,7 @@ async def test_a_node_that_never_answers_is_named_and_all_others_are_left_alone(
         assert found["waves"][0]["nodes"]["stuck"] == ["edge-00"]
         assert "edge-00 did not take revision 2 within 1 s" in found["reason"]
         assert not any("bad" in sim.offered for sim in nodes[1:])
-    record("R22", value=round(took, 2), passed=True, unit="s", ack_timeout=1)
+    record("R22", case="rollout", value=round(took, 2), passed=True, unit="s", ack_timeout=1)
 
 
 async def test_after_a_halt_every_node_that_restarts_gets_what_was_good(one: Plane) -> None:
