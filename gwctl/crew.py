@@ -34,11 +34,19 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Member:
     """One process. `variables`: what it reads, as `gwctl serve decisions` would by itself."""
 
-    def __init__(self, address: Address, metrics: Address | None, variables: Mapping[str, str], socket: Path) -> None:
+    def __init__(
+        self,
+        address: Address,
+        metrics: Address | None,
+        streams: Address | None,
+        variables: Mapping[str, str],
+        socket: Path,
+    ) -> None:
         self.name = f"decisions-{address.port}"
         self._listener = Listener(str(socket))
         own = {"TOLLHOUSE_DECISIONS_ADDRESS": str(address), "NOTIFY_SOCKET": str(socket)}
         own |= {"TOLLHOUSE_DECISIONS_METRICS_ADDRESS": str(metrics)} if metrics else {}
+        own |= {"TOLLHOUSE_STREAMS_ADDRESS": str(streams)} if streams else {}
         self.process = Process(
             name=self.name,
             command=[sys.executable, "-P", "-m", "gwctl", "serve", "decisions"],
@@ -98,11 +106,18 @@ class Crew:
         self._signals.append(number)
 
 
-def run(addresses: Sequence[Address], metrics: Sequence[Address], variables: Mapping[str, str]) -> None:
-    """`metrics`: as many as `addresses`, or none."""
+def run(
+    addresses: Sequence[Address],
+    metrics: Sequence[Address],
+    streams: Sequence[Address],
+    variables: Mapping[str, str],
+) -> None:
+    """`metrics`, `streams`: as many as `addresses`, or none."""
     path = os.pathsep.join([str(ROOT), *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))])
     with tempfile.TemporaryDirectory(prefix="tollhouse-") as directory:
         sockets = [Path(directory) / f"{number}.sock" for number in range(len(addresses))]
         scraped: Sequence[Address | None] = metrics or [None] * len(addresses)
+        apart: Sequence[Address | None] = streams or [None] * len(addresses)
         own = {**variables, "PYTHONPATH": path}
-        Crew([Member(one, at, own, told) for one, at, told in zip(addresses, scraped, sockets, strict=True)]).run()
+        places = zip(addresses, scraped, apart, sockets, strict=True)
+        Crew([Member(one, at, other, own, told) for one, at, other, told in places]).run()

@@ -84,6 +84,7 @@ class ControlPlane:
     xds_rest: Address | None = None
     xds_tls: TlsFiles | None = None
     xds_trust_domain: str = "tollhouse"
+    streams: tuple[tuple[str, int], ...] = ()
 
     @property
     def own_addresses(self) -> tuple[tuple[str, int], ...]:
@@ -91,7 +92,7 @@ class ControlPlane:
         database = urlsplit(self.database_url)
         stores = ((database.hostname, database.port or POSTGRES_PORT),) if database.hostname else ()
         own = (tuple(address) for address in (self.api, self.xds, self.xds_rest) if address is not None)
-        return (*own, *self.decisions, *stores, *self.forbidden_upstreams)
+        return (*own, *self.decisions, *self.streams, *stores, *self.forbidden_upstreams)
 
 
 class ClientFiles(NamedTuple):
@@ -167,6 +168,7 @@ async def run_control_plane(config: ControlPlane) -> None:
         listener_address=config.listener_address,
         listener_ports=config.listener_ports,
         decisions=config.decisions,
+        streams=config.streams,
         forbidden=config.own_addresses,
         unsafe_upstreams=config.unsafe_upstreams,
     )
@@ -271,13 +273,15 @@ async def run_decisions(config: "DecisionsConfig") -> None:
         await service.stop(DRAIN_SECONDS)
 
 
-def run_crew(addresses: Sequence[Address], metrics: Sequence[Address], variables: Mapping[str, str]) -> None:
+def run_crew(
+    addresses: Sequence[Address], metrics: Sequence[Address], streams: Sequence[Address], variables: Mapping[str, str]
+) -> None:
     """Several decision processes; see `gwctl.crew`."""
     from gwctl import crew
     from gwctl.up.process import ProcessError
 
     try:
-        crew.run(addresses, metrics, variables)
+        crew.run(addresses, metrics, streams, variables)
     except ProcessError as error:
         raise Failure(Exit.FAILED, str(error)) from None
 

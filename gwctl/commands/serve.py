@@ -59,6 +59,7 @@ def group(log_format: str, log_level: str) -> None:
 @_option("--xds-client-ca", "TOLLHOUSE_XDS_CLIENT_CA", type=_FILE, help="Authorities of nodes' certificates.")
 @_option("--xds-trust-domain", "TOLLHOUSE_XDS_TRUST_DOMAIN", default="tollhouse", show_default=True, help="In them.")
 @_option("--decisions", "TOLLHOUSE_DECISIONS", default="127.0.0.1:9002", help="host:port,… that Envoys ask.")
+@_option("--streams", "TOLLHOUSE_STREAMS", default="", help="host:port,… for streams, where that is elsewhere.")
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, required=True, help="The secret store.")
 @_option("--endpoints-dir", "TOLLHOUSE_ENDPOINTS_DIR", type=_DIRECTORY, help="SERVICE.yaml: for `type: eds`.")
 @_option("--endpoints-dns", "TOLLHOUSE_ENDPOINTS_DNS", default="", help="service=name:port,…: for `type: eds`.")
@@ -84,6 +85,7 @@ def control_plane(
     xds_client_ca: Path | None,
     xds_trust_domain: str,
     decisions: str,
+    streams: str,
     secrets_dir: Path,
     endpoints_dir: Path | None,
     endpoints_dns: str,
@@ -119,6 +121,7 @@ def control_plane(
         xds_tls=xds_tls,
         xds_trust_domain=xds_trust_domain,
         decisions=tuple(_parse(part) for part in decisions.split(",") if part),
+        streams=tuple(_parse(part) for part in streams.split(",") if part),
         secrets_dir=secrets_dir,
         endpoints_dir=endpoints_dir,
         endpoints_dns=places(endpoints_dns, "--endpoints-dns"),
@@ -151,6 +154,15 @@ def control_plane(
 @_option("--secrets-dir", "TOLLHOUSE_SECRETS_DIR", type=_DIRECTORY, help="The secret store, for users' passwords.")
 @_option("--valkey-url", "TOLLHOUSE_VALKEY_URL", help="unix:///…, valkeys://…; else one process counts alone.")
 @_option("--metrics-address", "TOLLHOUSE_DECISIONS_METRICS_ADDRESS", type=AddressesType(), help="For Prometheus.")
+@_option(
+    "--transport",
+    "TOLLHOUSE_TRANSPORT",
+    type=click.Choice(["grpcio", "fast"]),
+    default="grpcio",
+    show_default=True,
+    help="fast: several times the decisions of a core.",
+)
+@_option("--streams-address", "TOLLHOUSE_STREAMS_ADDRESS", type=AddressesType(), help="With fast: for streams.")
 @insecure_plaintext
 def decisions(
     database_url: str,
@@ -159,20 +171,26 @@ def decisions(
     secrets_dir: Path | None,
     valkey_url: str | None,
     metrics_address: tuple[Address, ...] | None,
+    transport: str,
+    streams_address: tuple[Address, ...] | None,
     insecure_plaintext: bool,
 ) -> None:
     """Run the decision service: API keys, tiers and rate limits, asked by Envoy for every request.
 
     With several addresses it is a process for each, looked after by this one; SIGHUP replaces them one by one.
     """
-    for one in address:
+    for one in (*address, *(streams_address or ())):
         refuse_plaintext(one, "the decision service", insecure_plaintext)
     if len(metrics_address or address) != len(address):
         raise click.UsageError("--metrics-address has as many addresses as --address")
+    if streams_address and (transport != "fast" or len(streams_address) != len(address)):
+        raise click.UsageError("--streams-address goes with --transport fast, and has as many addresses as --address")
     if len(address) > 1:
         if valkey_url is None:
             raise click.UsageError("several processes count together only in a Valkey: --valkey-url")
-        serve.run_crew(address, metrics_address or (), _as_variables(click.get_current_context()))
+        serve.run_crew(
+            address, metrics_address or (), streams_address or (), _as_variables(click.get_current_context())
+        )
         return
     config = serve.decisions_config(
         address=str(address[0]),
@@ -181,6 +199,8 @@ def decisions(
         secrets_dir=secrets_dir,
         valkey_url=valkey_url,
         metrics_address=str(metrics_address[0]) if metrics_address else None,
+        transport=transport,
+        streams_address=str(streams_address[0]) if streams_address else None,
         insecure_plaintext=insecure_plaintext,
     )
     serve.run(serve.run_decisions(config))

@@ -58,8 +58,19 @@ def upstream(context: Context, name: str) -> Messages:
 
 def decisions(context: Context) -> Messages:
     """The decision services. It always exists, even with nobody in it: filters refer to it, and then answer 503."""
+    yield from _own(names.DECISIONS, context.settings.decisions)
+    if context.settings.streams:
+        yield from _own(names.STREAMS, context.settings.streams)
+
+
+def for_streams(context: Context) -> str:
+    """The cluster that answers what is a stream."""
+    return names.STREAMS if context.settings.streams else names.DECISIONS
+
+
+def _own(name: str, places: Sequence[tuple[str, int]]) -> Messages:
     cluster = Cluster(
-        name=names.DECISIONS,
+        name=name,
         connect_timeout=duration(1_000),
         lb_policy=Cluster.LEAST_REQUEST,
         common_lb_config=NO_PANIC,
@@ -68,7 +79,7 @@ def decisions(context: Context) -> Messages:
         typed_extension_protocol_options={HTTP_OPTIONS: pack(hardening.upstream_http(["h2"]))},
         **hardening.cluster_fields(),
     )
-    addresses = [model.Endpoint(address=host, port=port) for host, port in context.settings.decisions]
+    addresses = [model.Endpoint(address=host, port=port) for host, port in places]
     if len(addresses) > 1:
         cluster.health_checks.append(health.one_of_several())
     yield from placed(cluster, addresses)
@@ -78,15 +89,10 @@ def quota_shares(context: Context) -> Messages:
     """The same services once more, where there are quotas: the one that shares them out says so in its health."""
     if not quotas.any_in(context.gateway):
         return
-    for message in decisions(context):
+    for message in _own(names.QUOTAS, context.settings.streams or context.settings.decisions):
         if isinstance(message, Cluster):
-            message.name = names.QUOTAS
-            if message.HasField("load_assignment"):
-                message.load_assignment.cluster_name = names.QUOTAS
             del message.health_checks[:]  # Envoy takes one
             message.health_checks.append(health.own_service(quotas.SERVICE))
-        else:
-            message.cluster_name = names.QUOTAS
         yield message
 
 

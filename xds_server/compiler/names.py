@@ -10,6 +10,7 @@ from gateway.scopes import UNSCOPED, Scope
 from xds_server import resources
 
 DECISIONS: Final = "tollhouse/decisions"
+STREAMS: Final = "tollhouse/streams"
 """The cluster of the decision services: ext_authz and rate limiting."""
 
 QUOTAS: Final = "tollhouse/quotas"

@@ -19,7 +19,7 @@ Ref = tuple[str, str]
 """A resource by type and name."""
 
 ALWAYS: Final[frozenset[Ref]] = frozenset(
-    {(CLUSTER, names.DECISIONS), (CLUSTER, names.QUOTAS), (CLUSTER, names.NOWHERE)}
+    {(CLUSTER, name) for name in (names.DECISIONS, names.STREAMS, names.QUOTAS, names.NOWHERE)}
 )
 """What the filters of every listener may call."""
 

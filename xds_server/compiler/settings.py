@@ -10,6 +10,8 @@ from gateway.model import Listener
 class Settings:
     """The node's side. `listener_ports` overrides the document's, by listener; `decisions` are (host, port).
 
+    `streams`: (host, port) where decision services answer what is a stream (the response cache, quotas), if elsewhere.
+
     `forbidden`: (host, port) of the plane's own parts, which no upstream may be. `unsafe_upstreams`: whether upstreams
     may be there, and at link-local and metadata addresses, after all.
     """
@@ -17,6 +19,7 @@ class Settings:
     listener_address: str = "127.0.0.1"
     listener_ports: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[tuple[str, int], ...] = ()
+    streams: tuple[tuple[str, int], ...] = ()
     forbidden: tuple[tuple[str, int], ...] = ()
     unsafe_upstreams: bool = False
 

@@ -23,7 +23,7 @@ from google.protobuf.any_pb2 import Any
 from gateway import caching
 from gateway.caching import Terms
 from gateway.model import Listener
-from xds_server.compiler import names
+from xds_server.compiler import clusters
 from xds_server.compiler.context import Context
 from xds_server.compiler.filters import Stage, optional_filter
 from xds_server.compiler.identity import RouteSpec
@@ -39,7 +39,7 @@ def configure(context: Context, listener: Listener) -> HttpFilter | None:
         NAME,
         ExternalProcessor(
             # The stream lives as long as the request, so only its messages have a timeout.
-            grpc_service=GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=names.DECISIONS)),
+            grpc_service=GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=clusters.for_streams(context))),
             failure_mode_allow=True,
             message_timeout=duration(TIMEOUT),
             processing_mode=mode(ProcessingMode.NONE),
