@@ -60,9 +60,10 @@ def limited(walk: Walk, route: ResolvedRoute, path: Path, limit: RateLimit, shar
     words += filter(None, [COUNTED[limit.mode]])
     words += ["(shadow: never refuses)"] if limit.shadow else []
     facts = {"limit": str(limit.limit), "per": list(limit.keys), "mode": limit.mode, "shadow": limit.shadow}
-    status = walk.gateway.rate_limit_defaults.response.status
+    defaults = walk.gateway.rate_limit_defaults
+    status, details = defaults.response.status, "request_rate_limited" if defaults.decision == "separate" else ""
     if limit.limit.requests == 0 and not limit.shadow:
-        return Step("limit", brief, path, "no", Answer(status, "request_rate_limited"), brief=brief, facts=facts)
+        return Step("limit", brief, path, "no", Answer(status, details), brief=brief, facts=facts)
     possible = () if limit.shadow else (Possible(status, f"over {brief}"),)
     return Step("limit", "  ".join(filter(None, words)), path, "note", None, possible, brief, facts)
 

@@ -35,6 +35,7 @@ def document(seed: int, listeners: int, keys: str) -> dict[str, Any]:
     found["jwt_providers"] = providers(keys, alone=alone)
     found["api_keys"] = {"partner": {}, "script": {"from": {"query": ["api_key"]}, "strip": random.random() < 0.5}}
     found["basic_auth"] = {"staff": {"users_secret": "staff"}}
+    found["rate_limit_defaults"] = {"decision": random.choice(("separate", "separate", "combined"))}
     if random.random() < 0.4:
         found["floor"] = {"authorization": authorization(random)}
     for listener in found["listeners"].values():
