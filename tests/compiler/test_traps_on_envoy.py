@@ -1,7 +1,15 @@
 """What decision services get wrong, each on a real Envoy: what a bad answer would do, and that it does no harm here.
 
 Bad answers come from a service that says what it is told; that our own never gives them is held by `tests/policy`.
-The numbers are those of the table in docs/decisions.md, "Traps".
+
+1    a CheckResponse without a status is permission
+2    so is a rate limit's answer without a code, whatever `on_error` says
+3    only the overall code decides
+4    a missing value drops its descriptor, and the limit with it
+5    with failure_mode_allow a key goes on to the upstream
+2.5  what ext_authz makes of each answer
+
+Refunds (6) and quotas before their first share (7): `tests/policy/test_domains.py`, `test_quotas_on_envoy.py`.
 """
 
 import time
