@@ -4,13 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from db import engine as engines
+from db import revisions
 from tests.admin.conftest import Api, control_plane
 from tests.rollout.fleet import Sim, fleet, refuses_bad, silent_about_bad
 from tests.support import postgres
@@ -301,3 +303,19 @@ async def test_whoever_watches_is_told(one: Plane) -> None:
     async with asyncio.timeout(10):
         assert (await anext(seen))["frozen"]["by"] == "bootstrap"
     await seen.aclose()
+
+
+async def test_a_revision_that_does_not_compile_is_undone_before_any_node_has_it(one: Plane) -> None:
+    """It came past apply, which would have refused it."""
+    await one.api.applied(document("good"))
+    await one.api.published(1)
+    rows = await engines.run(one.api.engine, lambda connection: revisions.load(connection, 1))
+    broken = [replace(row, body={"type": "static"}) if row.kind == "upstreams" else row for row in rows]
+    await revisions.commit(
+        one.api.engine, expected_revision=1, objects=broken, author="x", message="", digest="not the real one"
+    )
+    found = await one.until("rolled_back")
+    assert found["reason"].startswith("revision 2 is not published: ")
+    assert found["wave"] == -1
+    await one.api.published(3)
+    assert one.api.publisher.state.failure is None

@@ -225,6 +225,7 @@ class Publisher:
             log.warning("publish_delayed", revision=head.revision, reason=str(error))
         except Refused as refused:
             self._tried = wanted
+            self.state = replace(self.state, rollout_version=course.version)
             self._fail(Failure(course.head, refused.reason, refused.problems, datetime.now(UTC)))
 
     def _retry_due(self) -> bool:
