@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import engine as engines
-from db import revisions
+from db import revisions, rollouts
 from db.rows import ObjectRow
 from db.watch import HeadWatch
 from gateway.document import Object
@@ -60,7 +60,7 @@ class Follower:
         self._loaded = loaded
         self._newest_keys, self._newest_revision = Newest(), Newest()
         self._keys_version: int | None = None
-        self._revision: int | None = None
+        self._asked_by: tuple[int, ...] = ()
 
     async def run(self) -> None:
         """For ever."""
@@ -90,17 +90,23 @@ class Follower:
         self._keys.changed(await self._table.changes_since(self._keys_version or 0))
         self._keys_version = version
 
-    async def _follow_revision(self, revision: int) -> None:
-        if revision == self._revision:
+    async def _follow_revision(self, _head: int) -> None:
+        """While a revision goes out in waves, most Envoys ask by what the rollout began from."""
+        course = await engines.run(self._engine, rollouts.course)
+        revisions_asked_by = (course.head,) if course.rollout is None else (course.rollout.base, course.head)
+        if revisions_asked_by == self._asked_by:
             return
-        rows = await engines.run(self._engine, lambda connection: revisions.load(connection, revision))
-        view = await asyncio.to_thread(view_of, rows, revision)  # seconds for a large gateway: decisions go on
-        if view is not None:
-            first, self._views.current = self._views.current is None, view
-            log.info("view_in_force", revision=revision)
+        views = [view for number in revisions_asked_by if (view := await self._view(number)) is not None]
+        if views:
+            first, self._views.current = self._views.current is None, views[0].beside(views[-1])
+            log.info("view_in_force", revision=views[0].revision)
             if first:
                 self._loaded()
-        self._revision = revision
+        self._asked_by = revisions_asked_by
+
+    async def _view(self, revision: int) -> PolicyView | None:
+        rows = await engines.run(self._engine, lambda connection: revisions.load(connection, revision))
+        return await asyncio.to_thread(view_of, rows, revision)  # seconds for a large gateway: decisions go on
 
 
 async def _each(newest: Newest, follow: Callable[[int], Awaitable[None]]) -> None:

@@ -1,7 +1,7 @@
 """What the decision services need to know of a gateway, made once for each revision and swapped as a whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway import quotas
 from gateway.model import ApiKeys, Gateway, SubjectAltName
@@ -91,6 +91,22 @@ class PolicyView:
             quotas=quotas.by_head(gateway),
             ietf_headers="draft-ietf" in gateway.rate_limit_defaults.headers,
             asking=Asking.of(gateway),
+        )
+
+    def beside(self, new: "PolicyView") -> "PolicyView":
+        """This one, while some Envoys have `new` already: what only that knows by name is known here too.
+
+        What both know is as it was, and so are tiers and limits, until all Envoys have the new one.
+        """
+        return replace(
+            self,
+            providers={**new.providers, **self.providers},
+            key_sources={**new.key_sources, **self.key_sources},
+            basic_sources={**new.basic_sources, **self.basic_sources},
+            certificate_sources={**new.certificate_sources, **self.certificate_sources},
+            routes=self.routes | new.routes,
+            domains={**new.domains, **self.domains},
+            quotas={**new.quotas, **self.quotas},
         )
 
     def tier(self, claimed: object) -> str:

@@ -147,6 +147,23 @@ async def test_a_new_revision_comes_into_force(service, client, database):
     await until(lambda: service.views.current.revision == number)
 
 
+async def test_while_a_revision_goes_out_in_waves_most_envoys_ask_by_the_one_before(service, database):
+    base = await database.apply(DOCUMENT)
+    await until(lambda: service.views.current.revision == base)
+    tiers = {"solo": {"rate_limits": [{"limit": "1/hour"}]}, **DOCUMENT["tiers"]}
+    changed = {
+        "tiers": tiers,
+        "api_keys": DOCUMENT["api_keys"] | {"further": {}},
+        "rollout": {"waves": [{"name": "all"}]},
+    }
+    number = await database.apply(DOCUMENT | changed)
+    await until(lambda: "further" in service.views.current.key_sources)
+    assert (service.views.current.revision, service.views.current.tiers) == (base, tuple(DOCUMENT["tiers"]))
+    await database.rolled_out()
+    await until(lambda: service.views.current.revision == number)
+    assert service.views.current.tiers[0] == "solo"
+
+
 async def test_a_revision_that_is_not_understood_leaves_the_one_before_in_force(service, database):
     number = service.views.current.revision
     await database.apply(DOCUMENT | {"tiers": {"free": {"rate_limits": [{"limit": "lots"}]}}})
