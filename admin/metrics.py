@@ -24,6 +24,7 @@ class ControlPlane(Collector):
         yield _gauge("gw_build_info", "What runs", ["version", "envoy_min"], [((own_version(), OLDEST_ENVOY), 1.0)])
         yield _gauge("gw_db_up", "Whether the database answered last time", [], [((), self._database())])
         yield from self._snapshot()
+        yield from self._rollout()
         yield from self._nodes()
 
     def _database(self) -> float:
@@ -39,6 +40,14 @@ class ControlPlane(Collector):
             yield _gauge("gw_snapshot_info", "What the fleet is given", ["revision", "hash"], [(labels, 1.0)])
         seconds = self._service.builder.last_compile_seconds
         yield _gauge("gw_snapshot_compile_seconds", "How long the last compilation took", [], [((), seconds)])
+
+    def _rollout(self) -> Iterator[Metric]:
+        state = self._service.publisher.state
+        found = state.rollout.state if state.rollout is not None else ""
+        samples = [([one], float(one == found)) for one in ("running", "paused", "halted")]
+        yield _gauge("gw_rollout_state", "What the open rollout is", ["state"], samples)
+        frozen = float(state.freeze is not None)
+        yield _gauge("gw_rollout_frozen", "Whether rollouts are frozen", [], [((), frozen)])
 
     def _nodes(self) -> Iterator[Metric]:
         rows = self._service.hub.board.rows

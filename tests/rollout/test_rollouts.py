@@ -257,6 +257,9 @@ async def test_one_change_at_a_time_and_what_is_frozen_waits(one: Plane) -> None
         await one.api.applied(document("good", "good-5", waves=False), prune=True)  # nobody has the one before
         await asyncio.sleep(1)
         assert (await one.act("promote")).json()["code"] == "frozen"
+        metrics = (await one.api.client.get("/metrics")).text
+        assert 'gw_rollout_state{state="running"} 1.0' in metrics
+        assert "gw_rollout_frozen 1.0" in metrics
         assert not any(own(sim) != {"good", "good-3"} for sim in nodes)
         assert (await one.api.client.delete("/v1/rollout/freeze")).json() == {"changed": True}
         assert (await one.until("done"))["revision"] == 5
@@ -291,6 +294,31 @@ async def test_a_refusal_that_one_control_plane_hears_halts_the_nodes_of_the_oth
                 "rolled_back",
                 "wave_started",
             ]
+
+
+async def test_a_control_plane_that_starts_during_a_rollout_goes_on_with_it(
+    databases: Databases, tmp_path: Path
+) -> None:
+    url, nodes = databases.fresh(), sims(4)
+    async with plane(url, tmp_path) as one:
+        token = one.api.token
+        await one.api.applied(document("good"))
+        await one.api.published(1)
+        async with fleet(one.port, nodes):
+            await all_have(nodes, {"good"})
+            await one.api.applied(document("good", "good-2", soak="4s"))
+            await all_have(nodes[:1], {"good", "good-2"})
+    again = sims(4)
+    async with plane(url, tmp_path, first=False, name="again") as two:
+        two.api.client.headers["authorization"] = f"Bearer {token}"
+        await two.api.published(1)
+        async with fleet(two.port, again):
+            await all_have(again[:1], {"good", "good-2"})
+            await all_have(again[1:], {"good"})
+            found = await two.until("done")
+            await all_have(again, {"good", "good-2"})
+    assert [event["what"] for event in found["events"]].count("wave_started") == 3
+    assert "halted" not in [event["what"] for event in found["events"]]
 
 
 async def test_whoever_watches_is_told(one: Plane) -> None:
