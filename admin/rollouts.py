@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -82,7 +82,7 @@ class Rollouts:
     async def unfreeze(self, actor: str) -> bool:
         return await engines.run(self._engine, lambda c: rollouts.unfreeze(c, actor))
 
-    async def watch(self) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self) -> AsyncGenerator[dict[str, Any]]:
         """What `now` says, whenever it says something else."""
         said = ""
         while True:
