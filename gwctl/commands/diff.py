@@ -26,6 +26,9 @@ DIFF_SECONDS: Final = 120.0
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, xds: bool, exit_code: bool, target: Target, output: str) -> None:
     """Show what is different in NEW. Each is a revision (HEAD, @217; @0 is the empty one), a file or a directory."""
+    for written in (old, new):
+        if not (is_revision(written) or written == "-" or Path(written).exists()):
+            raise click.UsageError(f"{written!r} is no revision (HEAD, @217) and no file.")
     found = _compared(old, new, target, xds=xds)
     put(found, output)
     if exit_code and found["changes"]:
@@ -60,10 +63,7 @@ def number(server: Client, written: str) -> int:
 def _side(written: str, target: Target) -> list[File]:
     """The files; of a revision one for each owner and set of labels, as `gwctl export` writes them."""
     if not is_revision(written):
-        path = Path(written)
-        if written != "-" and not path.exists():
-            raise click.UsageError(f"{written!r} is no revision (HEAD, @217) and no file.")
-        return read([path])
+        return read([Path(written)])
     from gwctl.commands.export import as_files
 
     server = client(target)

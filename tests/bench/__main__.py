@@ -2,13 +2,14 @@
 
 import argparse
 
-from tests.bench import apply, bench_modes, bench_routes, bench_xds, compile, throughput  # noqa: A004 - the bench's name is what it measures
+from tests.bench import apply, bench_modes, bench_plan, bench_routes, bench_xds, compile, throughput  # noqa: A004 - the bench's name is what it measures
 
 BENCHES = {
     "compile": compile.run,
     "routes": bench_routes.run,
     "xds": bench_xds.run,
     "apply": apply.run,
+    "plan": bench_plan.run,
     "throughput": throughput.run,
     "modes": bench_modes.run,
 }
