@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin import metrics
-from admin.api import audit, credentials, endpoints, explain, health, plan, revisions, rollout, status
+from admin.api import access, audit, credentials, endpoints, explain, health, plan, revisions, rollout, status
 from admin.guard import Guard
 from admin.problems import ApiError, finding
 from admin.service import Service, own_version
@@ -24,6 +24,7 @@ ROUTERS = (
     status.router,
     credentials.router,
     endpoints.router,
+    access.router,
     audit.router,
     health.router,
 )

@@ -24,6 +24,7 @@ from xds_server.compiler.certificates import of_dates
 from xds_server.rollout.candidate import Builder, Candidate
 from xds_server.rollout.stored import from_row, to_row
 
+MOST_SINCE: Final = 20  # revisions that a refusal lists
 RACES: Final = 5  # how often an apply that named no revision starts again after losing a race
 
 
@@ -51,6 +52,7 @@ class Apply:
     """What to apply. `expected_revision`: refuse if the head is another one. `prune`: delete what is not written.
 
     `allow_shrink`: take away much at once (see `gateway.shrink`). `supersede`: take the place of a running rollout.
+    `owner`: the only one whose objects may change.
     """
 
     files: Sequence[tuple[str, str]]
@@ -60,6 +62,8 @@ class Apply:
     expected_revision: int | None = None
     allow_shrink: bool = False
     supersede: bool = False
+    git_commit: str = ""
+    owner: str | None = None
 
 
 class Applier:
@@ -74,19 +78,19 @@ class Applier:
                 return await self._once(actor, wanted)
             except revisions.Conflict as conflict:
                 if wanted.expected_revision is not None:
-                    raise moved(conflict.head, conflict.expected) from conflict
+                    raise await self.moved(conflict.head, conflict.expected) from conflict
                 await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - only to let the other one finish
-            except rollouts.Running as running:
-                raise on_its_way(running) from running
         raise ApiError(409, "conflict", "others keep changing the gateway: try again")
 
     async def _once(self, actor: str, wanted: Apply) -> Applied:
         head = await self.head()
         if wanted.expected_revision not in (None, head.number):
-            raise moved(head.number, wanted.expected_revision)
+            raise await self.moved(head.number, wanted.expected_revision or 0)
         loaded, change = await asyncio.to_thread(merge_onto, wanted, head)
         if change.problems:
             raise taken(change.problems, loaded)
+        if wanted.owner is not None:
+            only_of(wanted.owner, change)
         warnings = accepted(loaded.problems, loaded)
         if change.empty and not wanted.allow_shrink:
             return Applied(head.number, head.version, (), warnings)
@@ -98,8 +102,17 @@ class Applier:
         changed = _actions(change)
         if wanted.dry_run:
             return Applied(head.number, candidate.snapshot.version, changed, warnings)
-        stored = await self._commit(actor, wanted, head, change, candidate.snapshot.version)
-        return Applied(stored.number, stored.digest, changed, warnings)
+        return await self.store(actor, wanted, head, change, candidate.snapshot.version, warnings)
+
+    async def store(
+        self, actor: str, wanted: Apply, head: Head, change: Change, version: str, warnings: tuple[Problem, ...]
+    ) -> Applied:
+        """What passed the gate becomes a revision. Raises ApiError 409, revisions.Conflict."""
+        try:
+            stored = await self._commit(actor, wanted, head, change, version)
+        except rollouts.Running as running:
+            raise on_its_way(running) from running
+        return Applied(stored.number, stored.digest, _actions(change), warnings)
 
     async def head(self) -> Head:
         async def work(connection: AsyncConnection) -> Head:
@@ -110,6 +123,11 @@ class Applier:
             return Head(number, (await revisions.get(connection, number)).digest, tuple(map(from_row, rows)))
 
         return await engines.run(self._engine, work)
+
+    async def moved(self, head: int, expected: int) -> ApiError:
+        """409 that says what was committed after `expected`."""
+        rows = await engines.run(self._engine, lambda c: revisions.history(c, limit=MOST_SINCE))
+        return moved(head, expected, [row for row in rows if row.number > expected])
 
     async def compile(self, loaded: Loaded, revision: int) -> Candidate:
         if loaded.gateway is None:
@@ -134,14 +152,25 @@ class Applier:
                 message=wanted.message,
                 digest=version,
                 allow_shrink=wanted.allow_shrink,
+                git_commit=wanted.git_commit,
                 way=Way(supersede=wanted.supersede),
             )
 
         return await engines.run(self._engine, work)
 
 
-def moved(head: int, expected: int | None) -> ApiError:
-    return ApiError(409, "conflict", f"the head is revision {head}, not {expected}", head=head)
+def only_of(owner: str, change: Change) -> None:
+    """Raises ApiError 403 for a change of anything that is not `owner`'s."""
+    others = {item.owner for item in (*change.created, *change.updated, *change.deleted)} - {owner}
+    if others:
+        whose = ", ".join(sorted(others))
+        raise ApiError(403, "forbidden", f"the token is for what {owner} owns, not {whose}: nothing was stored")
+
+
+def moved(head: int, expected: int | None, since: Sequence[RevisionRow] = ()) -> ApiError:
+    """409; `since`: what was committed meanwhile, the newest first."""
+    told = [{"revision": row.number, "author": row.author, "message": row.message} for row in since]
+    return ApiError(409, "conflict", f"the head is revision {head}, not {expected}", head=head, since=told)
 
 
 def on_its_way(running: rollouts.Running) -> ApiError:

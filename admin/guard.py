@@ -13,8 +13,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from admin import roles
 from admin.api.health import OPEN
 from admin.problems import ApiError, unavailable
+from admin.roles import READS
 from admin.tokens import Tokens
 from db.engine import Unavailable
 from db.rows import TokenRow
@@ -22,7 +24,6 @@ from db.rows import TokenRow
 log = structlog.get_logger(__name__)
 
 LARGEST_BODY: Final = 16 << 20  # bytes
-READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REQUEST_ID: Final = "x-request-id"
 
 
@@ -60,8 +61,8 @@ class Guard:
         reads_only = request.method in READS
         caller = await self._tokens.authenticate(request.headers.get("authorization"), reads_only=reads_only)
         request.caller = request.scope.setdefault("state", {})["caller"] = caller
-        if not reads_only and caller.role != "admin":
-            raise ApiError(403, "forbidden", f"the token {caller.name!r} may only read")
+        if not roles.may(caller.role, request.method, request.path):
+            raise ApiError(403, "forbidden", f"the token {caller.name!r} is of a {caller.role}, who may not do that")
 
     def _bounded(self, request: "_Request", receive: Receive) -> Receive:
         """The body, refused when it announces or turns out to be too long."""

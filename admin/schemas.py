@@ -68,11 +68,15 @@ class File(Body):
     text: str = Field(max_length=4 << 20)
 
 
+Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{7,64}(-dirty)?)?$")]
+
+
 class ApplyBody(Body):
     """`expected_revision`: refuse if the head is another one. `prune`: delete what the owners no longer write.
 
     `allow_shrink`: take away more than 30 % of the listeners, routes or upstreams. `supersede`: take the place of a
-    revision that is on its way to the fleet; the waves begin again.
+    revision that is on its way to the fleet; the waves begin again. `git_commit`: what the files are in
+    their repository.
     """
 
     files: list[File] = Field(min_length=1, max_length=1000)
@@ -81,6 +85,7 @@ class ApplyBody(Body):
     dry_run: bool = False
     allow_shrink: bool = False
     supersede: bool = False
+    git_commit: Commit = ""
     expected_revision: int | None = Field(default=None, ge=0)
 
 
@@ -89,6 +94,24 @@ class PlanBody(ApplyBody):
 
     envoy: bool = True
     xds: bool = False
+
+
+class UndoBody(Body):
+    """`revision`: whose content is wanted again, by default the one before the head's."""
+
+    revision: int | None = Field(default=None, ge=1)
+    message: Text = ""
+    supersede: bool = False
+    expected_revision: int | None = Field(default=None, ge=0)
+
+
+class AccessBody(Body):
+    """`owner`: whose objects an author applies; only for that role."""
+
+    name: Label
+    role: Literal["viewer", "registrar", "author", "operator", "admin"]
+    owner: Label | None = None
+    expires_in: Lifetime = "90d"
 
 
 class PromoteBody(Body):

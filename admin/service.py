@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from admin.access import Access
 from admin.apply import Applier
 from admin.endpoints import Endpoints
 from admin.explaining import Explainer
@@ -14,6 +15,7 @@ from admin.plan import Planner
 from admin.problems import not_found
 from admin.rollouts import Rollouts
 from admin.status import Status
+from admin.undo import Undoer
 from db import audit, revisions
 from db import engine as engines
 from db.rows import AuditRow, ObjectRow, RevisionRow
@@ -38,9 +40,11 @@ class Service:
 
     def __post_init__(self) -> None:
         self.applier = Applier(self.engine, self.builder)
+        self.undoer = Undoer(self.engine, self.applier)
         self.planner = Planner(self.engine, self.applier, self.builder, self.publisher, self.hub)
         self.rollouts = Rollouts(self.engine, self.publisher)
         self.endpoints = Endpoints(self.engine, self.publisher, self.builder.services, self.builder.settings)
+        self.access = Access(self.engine)
         self.keys = Keys(self.engine, self.peppers)
         self.explainer = Explainer(self.publisher, self.keys)
         self.minter = Minter(self.engine, self.publisher, self.builder.secrets)

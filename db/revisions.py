@@ -44,6 +44,7 @@ async def commit(
     message: str,
     digest: str,
     allow_shrink: bool = False,
+    git_commit: str = "",
     way: Way = Way(),  # noqa: B008 - frozen
 ) -> RevisionRow:
     """Makes `objects` (all of them, not a change) the head revision, in the caller's transaction or one of its own.
@@ -63,7 +64,7 @@ async def commit(
             same = await get(connection, parent)
             if same.allow_shrink or not allow_shrink:
                 return same
-        revision = RevisionRow(parent + 1, parent, digest, author, message, locked.now, allow_shrink)
+        revision = RevisionRow(parent + 1, parent, digest, author, message, locked.now, allow_shrink, git_commit)
         await _insert(connection, revision, objects)
         await rollouts.begin(connection, locked, revision.number, objects, author, way)
         await heads.advance(connection, Head(revision.number, locked.head.keys_version))
@@ -73,7 +74,8 @@ async def commit(
             action="apply",
             object="gateway",
             revision=revision.number,
-            detail={"digest": digest, "message": message, "diff": diff_hash(before, after)},
+            detail={"digest": digest, "message": message, "diff": diff_hash(before, after)}
+            | ({"git_commit": git_commit} if git_commit else {}),
         )
         return revision
 
@@ -164,6 +166,7 @@ async def _insert(connection: AsyncConnection, revision: RevisionRow, objects: S
         insert(tables.revisions).values(
             number=revision.number, parent=revision.parent, digest=revision.digest, author=revision.author,
             message=revision.message, created_at=revision.created_at, allow_shrink=revision.allow_shrink,
+            git_commit=revision.git_commit,
         )
     )  # fmt: skip
     if objects:

@@ -22,7 +22,8 @@ class Head:
 class RevisionRow:
     """`digest` is the caller's name for the content (the snapshot's version); `parent` 0: the first one.
 
-    `allow_shrink`: its author said that much may be missing that the one before had.
+    `allow_shrink`: its author said that much may be missing that the one before had. `git_commit`: what the files were
+    in their repository, or nothing.
     """
 
     number: int
@@ -32,6 +33,7 @@ class RevisionRow:
     message: str
     created_at: datetime
     allow_shrink: bool = False
+    git_commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class TokenRow:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

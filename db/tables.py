@@ -48,6 +48,7 @@ revisions = Table(
     Column("message", Text, nullable=False),
     Column("created_at", TIME, nullable=False),
     Column("allow_shrink", Boolean, nullable=False, server_default=false()),
+    Column("git_commit", Text, nullable=False, server_default=""),  # of the files' repository
 )
 
 bodies = Table(
@@ -136,11 +137,17 @@ admin_tokens = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("role", Text, CheckConstraint("role IN ('admin', 'viewer')", name="role"), nullable=False),
+    Column(
+        "role",
+        Text,
+        CheckConstraint("role IN ('viewer', 'registrar', 'author', 'operator', 'admin')", name="role"),
+        nullable=False,
+    ),
     Column("digest", LargeBinary, nullable=False),  # SHA-256: the token is 256 random bits, there is nothing to guess
     Column("created_at", TIME, nullable=False, server_default=func.now()),
     Column("expires_at", TIME),
     Column("revoked_at", TIME),
+    Column("owner", Text),  # whose objects an author applies
     Index("uq_admin_tokens_digest", "digest", unique=True),
 )
 

@@ -14,7 +14,7 @@ from db import tables
 from db.rows import TokenRow
 
 T = tables.admin_tokens.c
-_COLUMNS = (T.id, T.name, T.role, T.created_at, T.expires_at, T.revoked_at)
+_COLUMNS = (T.id, T.name, T.role, T.created_at, T.expires_at, T.revoked_at, T.owner)
 
 
 def digest(token: str) -> bytes:
@@ -22,10 +22,16 @@ def digest(token: str) -> bytes:
 
 
 async def create(
-    connection: AsyncConnection, *, name: str, role: str, token: str, expires_at: datetime | None = None
+    connection: AsyncConnection,
+    *,
+    name: str,
+    role: str,
+    token: str,
+    expires_at: datetime | None = None,
+    owner: str | None = None,
 ) -> TokenRow:
-    """Stores the hash of `token`. `role`: `admin` or `viewer`."""
-    values = {"id": f"t_{secrets.token_hex(8)}", "name": name, "role": role, "digest": digest(token)}
+    """Stores the hash of `token`. `role`: one of those that the table knows."""
+    values = {"id": f"t_{secrets.token_hex(8)}", "name": name, "role": role, "digest": digest(token), "owner": owner}
     stored = insert(tables.admin_tokens).values(**values, expires_at=expires_at).returning(*_COLUMNS)
     return TokenRow(**(await connection.execute(stored)).one()._mapping)
 

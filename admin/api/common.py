@@ -14,6 +14,12 @@ def _service(request: Request) -> Service:
     return service
 
 
+def _owner(request: Request) -> str | None:
+    """The only owner whose objects the caller may change; None for any."""
+    owner: str | None = request.state.caller.owner
+    return owner
+
+
 def _actor(request: Request) -> str:
     """The name of the token, as the audit log records it. The guard has checked it before any route runs."""
     return str(request.state.caller.name)
@@ -21,6 +27,7 @@ def _actor(request: Request) -> str:
 
 ServiceOf = Annotated[Service, Depends(_service)]
 Actor = Annotated[str, Depends(_actor)]
+Owner = Annotated[str | None, Depends(_owner)]
 
 
 def time(at: datetime | None) -> str | None:
@@ -35,6 +42,7 @@ def revision(row: RevisionRow) -> dict[str, Any]:
         "version": row.digest,
         "author": row.author,
         "message": row.message,
+        "git_commit": row.git_commit or None,
         "created_at": time(row.created_at),
     }
 

@@ -6,9 +6,11 @@ import httpx
 import pytest
 
 from admin.api.health import OPEN
+from admin.roles import ROLES, may
 from db import engine as engines
 from db import tokens as stored
 from tests.admin.conftest import Api
+from tests.support.results import record
 
 
 async def operations(api: Api) -> list[tuple[str, str]]:
@@ -75,15 +77,69 @@ async def test_what_is_not_there_is_not_told_to_strangers(api: Api) -> None:
     assert (await ask(api, "POST", "/livez", None)).status_code == 401
 
 
-async def test_a_viewer_reads_and_changes_nothing(api: Api) -> None:
-    text, _ = await api.make_token("eve", "viewer")
-    for method, path in await operations(api):
-        api.client.headers["authorization"] = f"Bearer {api.token}"
-        answer = await ask(api, method, path, f"Bearer {text}")
-        assert (answer.status_code == 403) is (method != "GET"), (method, path, answer.text)
-        api.client.headers["authorization"] = f"Bearer {api.token}"
-    entries = (await api.client.get("/v1/audit")).json()["entries"]
-    assert {entry["actor"] for entry in entries} == {"bootstrap"}
+MAY = {
+    "POST /v1/apply": "author operator admin",
+    "POST /v1/plan": "author operator admin",
+    "POST /v1/explain": "viewer author operator admin",
+    "POST /v1/undo": "operator admin",
+    "POST /v1/rollout/pause": "operator admin",
+    "POST /v1/rollout/resume": "operator admin",
+    "POST /v1/rollout/promote": "operator admin",
+    "POST /v1/rollout/abort": "operator admin",
+    "PUT /v1/rollout/freeze": "operator admin",
+    "DELETE /v1/rollout/freeze": "operator admin",
+    "POST /v1/keys": "operator admin",
+    "PATCH /v1/keys/{key_id}": "operator admin",
+    "POST /v1/keys/{key_id}/rotate": "operator admin",
+    "DELETE /v1/keys/{key_id}": "operator admin",
+    "POST /v1/tokens": "operator admin",
+    "PUT /v1/services/{name}/endpoints/{instance}": "registrar operator admin",
+    "POST /v1/services/{name}/endpoints/{instance}/drain": "registrar operator admin",
+    "DELETE /v1/services/{name}/endpoints/{instance}": "registrar operator admin",
+    "GET /v1/services": "viewer registrar author operator admin",
+    "GET /v1/services/{name}": "viewer registrar author operator admin",
+    "GET /v1/access": "admin",
+    "POST /v1/access": "admin",
+    "DELETE /v1/access/{token_id}": "admin",
+}
+"""Who may; every other GET is for all but registrars. An operation that changes something must be in it."""
+
+
+async def test_each_role_may_what_it_is_for(api: Api) -> None:
+    everything = [one for one in await operations(api) if one[1] not in OPEN]
+    assert {f"{method} {path}" for method, path in everything if method != "GET"} <= MAY.keys(), "who may call it?"
+    assert MAY.keys() <= {f"{method} {path}" for method, path in everything}
+    for role in ROLES:
+        text, _ = await api.make_token(role, role)
+        for method, path in everything:
+            if path == "/v1/rollout/events":  # never ends
+                assert may(role, method, path) is (role != "registrar")
+                continue
+            answer = await ask(api, method, path, f"Bearer {text}")
+            allowed = role in MAY.get(f"{method} {path}", "viewer author operator admin").split()
+            assert (answer.status_code != 403) is allowed, (role, method, path, answer.text)
+    record("S5", value=len(everything) * len(ROLES), passed=True, case="control API", unit="operations and roles")
+
+
+async def test_an_author_applies_what_the_owner_owns(api: Api, document: str) -> None:
+    made = await api.client.post("/v1/access", json={"name": "ann", "role": "author", "owner": "team"})
+    assert made.status_code == 201
+    assert made.json()["token"] not in (await api.client.get("/v1/access")).text
+    api.client.headers["authorization"] = f"Bearer {made.json()['token']}"
+    assert (await api.applied(document))["revision"] == 1
+    foreign = document.replace("owner: team", "owner: other").replace("echo", "reverb")
+    refused = await api.apply(
+        foreign[: foreign.index("listeners")] + "upstreams:" + foreign.split("upstreams:")[1].split("jwt_")[0]
+    )
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), refused.text
+    api.client.headers["authorization"] = f"Bearer {api.token}"
+    assert (await api.client.delete(f"/v1/access/{made.json()['id']}")).status_code == 200
+    last = (await api.client.get("/v1/access")).json()["tokens"][0]
+    assert (await api.client.delete(f"/v1/access/{last['id']}")).json()["code"] == "last_admin"
+    for body in ({"name": "x", "role": "author"}, {"name": "x", "role": "viewer", "owner": "team"}):
+        assert (await api.client.post("/v1/access", json=body)).status_code == 422
+    actions = [entry["action"] for entry in (await api.client.get("/v1/audit")).json()["entries"]]
+    assert actions == ["admin_token.revoke", "apply", "admin_token.create", "admin_token.create"]
 
 
 async def test_a_token_ends_at_once_when_revoked(api: Api) -> None:
@@ -136,7 +192,7 @@ async def test_a_body_has_an_end(api: Api) -> None:
 
 
 async def test_other_methods_are_refused(api: Api) -> None:
-    for method, path in (("PUT", "/v1/apply"), ("DELETE", "/v1/status"), ("PATCH", "/v1/keys/abc")):
+    for method, path in (("PUT", "/v1/apply"), ("DELETE", "/v1/status"), ("PUT", "/v1/keys/abc")):
         answer = await api.client.request(method, path)
         assert answer.status_code == 405
         assert answer.json()["code"] == "method_not_allowed"
