@@ -17,7 +17,8 @@ ADMIN: Final = "default"
 KEYS: Final = ("~rl:*", "~cache:*", "~quota:*")
 SCRIPTS: Final = ("+evalsha", "+eval", "+script|load")
 OF_COUNTERS: Final = (
-    "+get", "+set", "+time", "+del", "+pexpire", "+lindex", "+lpop", "+lrange", "+lset", "+rpop", "+rpush",
+    "+get", "+set", "+time", "+del", "+pexpire", "+lindex", "+llen", "+lpop", "+lrange", "+lset", "+ltrim",
+    "+rpop", "+rpush",
 )  # fmt: skip
 OF_RESPONSES: Final = ("+unlink", "+info")
 OF_CONNECTIONS: Final = ("+client|setname",)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 from envoy.config.route.v3.route_components_pb2 import WeightedCluster
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
-from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from gateway.model import Gateway, NodeSelector
@@ -17,7 +16,8 @@ from xds_server.compiler import compile  # noqa: A004
 from xds_server.compiler.memo import Memo
 from xds_server.compiler.reach import shares_of
 from xds_server.compiler.services import Assigner
-from xds_server.resources import CLUSTER, EXTENSION, PREFIX, SECRET, Resource, Snapshot
+from xds_server.compiler.shown import message_of
+from xds_server.resources import CLUSTER, EXTENSION, SECRET, Resource, Snapshot
 
 CASES = [name for name in golden.NAMES if golden.gateway(name).listeners]
 
@@ -65,13 +65,6 @@ def resources(view: Snapshot) -> Iterator[Resource]:
     for url, of_type in view.types.items():
         if url != EXTENSION:
             yield from of_type.resources.values()
-
-
-def message_of(resource: Resource) -> Message:
-    kind = descriptor_pool.Default().FindMessageTypeByName(resource.type_url.removeprefix(PREFIX))
-    message: Message = message_factory.GetMessageClass(kind)()
-    message.ParseFromString(resource.data)
-    return message
 
 
 def references(message: Message) -> Iterator[tuple[str, str]]:

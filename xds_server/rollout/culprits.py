@@ -15,7 +15,6 @@ from pathlib import Path as FilePath
 from typing import Final, Protocol
 
 import structlog
-from google.protobuf import symbol_database
 from google.protobuf.message import Message
 
 from gateway.document import Object, path_of
@@ -23,6 +22,7 @@ from gateway.problems import Path
 from xds_server.ads.board import NodeRow
 from xds_server.ads.events import Acked, Nacked
 from xds_server.compiler import names
+from xds_server.compiler.shown import message_of
 from xds_server.resources import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, PREFIX, ROUTES, SCOPED_ROUTES, Snapshot
 from xds_server.rollout.publisher import State
 from xds_server.validate import locate
@@ -204,9 +204,6 @@ def _exact(path: Path | None) -> bool:
 
 def messages_of(snapshot: Snapshot) -> tuple[Message, ...]:
     """The resources as messages again."""
-    known = symbol_database.Default()
     return tuple(
-        known.GetSymbol(url.removeprefix(PREFIX)).FromString(resource.data)
-        for url, resources in snapshot.types.items()
-        for resource in resources.resources.values()
+        message_of(resource) for resources in snapshot.types.values() for resource in resources.resources.values()
     )
