@@ -8,9 +8,10 @@ keeps one problem.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.model import Gateway
 from gateway.problems import Path, Problem
 from gateway.wording import UNION_OF_SCALARS, Finding, problem_of, suggestion
 from gateway.words import planned
@@ -34,10 +35,13 @@ _MODEL_TAGS: Final = frozenset(
 )
 
 
-def problems_of(error: ValidationError, document: Any) -> list[Problem]:
-    """One problem for each thing that is wrong with the document, in pydantic's order; never raises."""
+def problems_of(error: ValidationError, document: Any, root: type[BaseModel] = Gateway) -> list[Problem]:
+    """One problem for each thing that is wrong with the document, in pydantic's order; never raises.
+
+    `root`: the model of the whole document.
+    """
     details = error.errors(include_url=False)[: MOST_ERRORS * 4]  # a wrong union value has an error for each member
-    found = [_finding(detail, document) for detail in details]
+    found = [_finding(detail, document, root) for detail in details]
     findings = [finding for finding in found if _meant(finding)]
     seen: dict[tuple[object, ...], Problem] = {}
     explained = _explained(findings)
@@ -50,7 +54,7 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     return list(seen.values())
 
 
-def _finding(error: ErrorDetails, document: Any) -> Finding:
+def _finding(error: ErrorDetails, document: Any, root: type[BaseModel]) -> Finding:
     path: list[str | int] = []
     tags: list[tuple[Any, str]] = []
     value = document
@@ -60,7 +64,7 @@ def _finding(error: ErrorDetails, document: Any) -> Finding:
             path.append(part)
         else:
             tags.append((value, str(part)))
-    return Finding(error, tuple(path), tuple(tags), value)
+    return Finding(error, tuple(path), tuple(tags), value, root)
 
 
 def _is_tag(part: str | int, path: list[str | int], value: Any, tags: list[tuple[Any, str]]) -> bool:
@@ -100,7 +104,9 @@ def _explained(findings: Iterable[Finding]) -> Mapping[Path, set[str]]:
     for finding in findings:
         if finding.type == "extra_forbidden":
             parent, word = finding.path[:-1], str(finding.path[-1])
-            places.setdefault(parent, set()).add("*" if planned(parent, word) else suggestion(finding) or "")
+            places.setdefault(parent, set()).add(
+                "*" if planned(parent, word, finding.root) else suggestion(finding) or ""
+            )
     return places
 
 

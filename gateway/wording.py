@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from gateway.model import Gateway
 from gateway.problems import Path, Problem, dotted
 from gateway.words import closest, did_you_mean, fields_at, owners_of, planned, unsafe
 
@@ -49,12 +51,16 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One pydantic error: its place in the document, the union tags on the way (with the value there), the value."""
+    """One pydantic error: its place in the document, the union tags on the way (with the value there), the value.
+
+    `root`: the model of the whole document, which knows its words.
+    """
 
     error: ErrorDetails
     path: Path
     tags: tuple[tuple[Any, str], ...]
     value: Any
+    root: type[BaseModel] = Gateway
 
     @property
     def type(self) -> str:
@@ -98,21 +104,23 @@ def problem_of(finding: Finding) -> Problem:
 
 def suggestion(finding: Finding) -> str | None:
     """For an unknown field, the one that was probably meant."""
-    return closest(str(finding.path[-1]), fields_at(finding.path[:-1]))
+    return closest(str(finding.path[-1]), fields_at(finding.path[:-1], finding.root))
 
 
 def _unknown_field(finding: Finding) -> Problem:
-    name, parent = str(finding.path[-1]), finding.path[:-1]
+    name, parent, root = str(finding.path[-1]), finding.path[:-1], finding.root
     in_ = f" in {dotted(parent)}" if parent else ""
-    if planned(parent, name):
+    if planned(parent, name, root):
         return Problem("GW106", finding.path, f"'{name}'{in_} is not supported yet", "leave it out")
-    if why := unsafe(parent, name):
+    if why := unsafe(parent, name, root):
         code, reason, help_ = why
         return Problem(code, finding.path, reason, help_)
-    types = owners_of(name, parent)
+    types = owners_of(name, parent, root)
     close = suggestion(finding)
     help_ = f"'{name}' goes with `type: {types[0]}`" if types else f"did you mean '{close}'?" if close else ""
-    return Problem("GW101", finding.path, f"unknown field '{_short(name)}'{in_}", help_ or _choice(fields_at(parent)))
+    return Problem(
+        "GW101", finding.path, f"unknown field '{_short(name)}'{in_}", help_ or _choice(fields_at(parent, root))
+    )
 
 
 def _missing(finding: Finding) -> Problem:

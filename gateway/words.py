@@ -29,32 +29,35 @@ UNSAFE: Final = {
 """Words that this language will never have, by model: the code, the reason and what to write instead."""
 
 
-def planned(parent: Path, word: str) -> bool:
+def planned(parent: Path, word: str, root: type[BaseModel] = Gateway) -> bool:
     """Whether the word will be a field there."""
-    return any(word in PLANNED.get(model.__name__, ()) for model in models_at(parent))
+    return any(word in PLANNED.get(model.__name__, ()) for model in models_at(parent, root))
 
 
-def unsafe(parent: Path, word: str) -> tuple[str, str, str] | None:
+def unsafe(parent: Path, word: str, root: type[BaseModel] = Gateway) -> tuple[str, str, str] | None:
     """Why the word will never be a field there: code, reason and help."""
-    return next((why for model in models_at(parent) if (why := UNSAFE.get((model.__name__, word)))), None)
+    return next((why for model in models_at(parent, root) if (why := UNSAFE.get((model.__name__, word)))), None)
 
 
-def fields_at(path: Path) -> tuple[str, ...]:
+def fields_at(path: Path, root: type[BaseModel] = Gateway) -> tuple[str, ...]:
     """The fields that may be written at a place of the document; empty where names are free or a scalar stands."""
-    return tuple(dict.fromkeys(name for model in models_at(path) for name in _fields(model)))
+    return tuple(dict.fromkeys(name for model in models_at(path, root) for name in _fields(model)))
 
 
-def models_at(path: Path) -> tuple[type[BaseModel], ...]:
-    """The models that a place of the document may hold: several where the language has alternatives."""
-    annotations: tuple[Any, ...] = (Gateway,)
+def models_at(path: Path, root: type[BaseModel] = Gateway) -> tuple[type[BaseModel], ...]:
+    """The models that a place of the document may hold: several where the language has alternatives.
+
+    `root`: what the whole document is.
+    """
+    annotations: tuple[Any, ...] = (root,)
     for part in path:
         annotations = tuple(inner for one in annotations for inner in _inside(one, part))
     return tuple(one for one in annotations if _is_model(one))
 
 
-def owners_of(field: str, path: Path) -> tuple[str, ...]:
+def owners_of(field: str, path: Path, root: type[BaseModel] = Gateway) -> tuple[str, ...]:
     """The discriminating `type`s at a place that do have the field (`host` belongs to `dns`)."""
-    models = [model for model in models_at(path) if field in _fields(model) and "type" in model.model_fields]
+    models = [model for model in models_at(path, root) if field in _fields(model) and "type" in model.model_fields]
     return tuple(str(get_args(model.model_fields["type"].annotation)[0]) for model in models)
 
 

@@ -67,6 +67,7 @@ def told(walk: Walk, found: list[Step]) -> Explanation:
         upstream_path=walk.upstream_path if went is not None else None,
         upstream_host=walk.upstream_host if went is not None else None,
         location=walk.location if final.status is not None and 300 <= final.status < 400 else None,
+        tier=walk.caller.tier if walk.caller is not None else None,
     )
 
 

@@ -52,7 +52,8 @@ class Explanation:
     """`route`: `module/name`, None where none of the document's takes the request. `path`: after normalisation.
 
     `unproven`: what was taken for granted (a signature that nobody checked). `upstream_path`, `upstream_host`: what an
-    upstream is asked for, None where none is; a host that is not rewritten is the request's own.
+    upstream is asked for, None where none is; a host that is not rewritten is the request's own. `tier`: the caller's,
+    None where nobody is known to call.
     """
 
     answer: Answer
@@ -69,3 +70,4 @@ class Explanation:
     upstream_path: str | None = None
     upstream_host: str | None = None
     location: str | None = None
+    tier: str | None = None

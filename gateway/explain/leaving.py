@@ -59,7 +59,13 @@ def limited(walk: Walk, route: ResolvedRoute, path: Path, limit: RateLimit, shar
     words += [f"cost {limit.cost}"] if limit.cost > 1 else []
     words += filter(None, [COUNTED[limit.mode]])
     words += ["(shadow: never refuses)"] if limit.shadow else []
-    facts = {"limit": str(limit.limit), "per": list(limit.keys), "mode": limit.mode, "shadow": limit.shadow}
+    facts = {
+        "limit": str(limit.limit),
+        "per": list(limit.keys),
+        "mode": limit.mode,
+        "shadow": limit.shadow,
+        "keys": keys,
+    }
     defaults = walk.gateway.rate_limit_defaults
     status, details = defaults.response.status, "request_rate_limited" if defaults.decision == "separate" else ""
     if limit.limit.requests == 0 and not limit.shadow:
@@ -198,7 +204,8 @@ def sending(walk: Walk, route: ResolvedRoute, backends: tuple[Backend, ...]) -> 
         facts = {"upstream": backend.upstream, "weight": backend.weight}
         path = (*route.path, "backends", index)
         yield Step("upstream", text, path, brief=f"upstream {backend.upstream}", facts=facts)
-    yield Step("timeouts", timeouts(route), walk.written(route, "timeouts"))
+    facts = {"request_ms": route.timeouts.request}
+    yield Step("timeouts", timeouts(route), walk.written(route, "timeouts"), facts=facts)
     if (policy := route.retry) is not None:
         yield retry(walk, route, policy.attempts)
     if (mirror := route.route.mirror) is not None:

@@ -31,6 +31,8 @@ def _address(text: str) -> str:
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$", max_length=8192)]
 Word = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", max_length=255)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+Url = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class Header(Model):
@@ -67,9 +69,9 @@ class Question(Model):
     """`address`: the caller's, as Envoy takes it. `user`: who comes with the right password."""
 
     method: Word = "GET"
-    url: Annotated[str, StringConstraints(max_length=8192), AfterValidator(_url)]
+    url: Url
     headers: list[Header] = Field(default=[], max_length=100)
-    address: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    address: Address = "127.0.0.1"
     listener: Text | None = None
     sni: Text | None = None
     token: AskedToken | None = None
