@@ -1,5 +1,6 @@
 """Documents gone wrong: random mutations of a document's values and of its bytes, the same for the same seed."""
 
+import copy
 import random
 from collections.abc import Callable
 from typing import Any, Final
@@ -76,7 +77,7 @@ def rename(chance: random.Random, place: Any, _document: Any, _texts: list[str])
 
 
 def replace(chance: random.Random, place: Any, _document: Any, _texts: list[str]) -> None:
-    place[key_in(chance, place)] = chance.choice(VALUES)
+    place[key_in(chance, place)] = copy.deepcopy(chance.choice(VALUES))  # later edits must not change the value itself
 
 
 def swap(chance: random.Random, place: Any, document: Any, _texts: list[str]) -> None:
