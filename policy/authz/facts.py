@@ -7,6 +7,7 @@ key or a password. Of the path only the query is looked at, and of that only the
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 from envoy.service.auth.v3 import attribute_context_pb2, external_auth_pb2
@@ -122,11 +123,17 @@ class Known(Generic[T]):
     unknown: bool
 
 
+NOTHING: Final[Known[Any]] = Known((), False)
+
+
 def _known(names: str, defined: Mapping[str, T]) -> Known[T]:
+    if not names:
+        return NOTHING
     wanted = _names(names)
     return Known(tuple(defined[name] for name in wanted if name in defined), any(n not in defined for n in wanted))
 
 
+@lru_cache(maxsize=4096)  # they are the routes', and the same for each of their requests
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 

@@ -26,10 +26,11 @@ from policy.authz.check import (
     together,
 )
 from policy.authz.facts import Facts, facts
+from policy.authz.identity import KeyRecord
 from policy.authz.lastused import LastUsed
 from policy.authz.peppers import Peppers
 from policy.authz.rehashing import Rehashing
-from policy.authz.response import OVER_LIMIT, response
+from policy.authz.response import OVER_LIMIT, permission, response
 from policy.authz.store import KeyStore
 from policy.authz.users import Users
 from policy.metrics import Metrics
@@ -88,8 +89,9 @@ class Authorization:
         rule = known.route if known.route in view.routes else ""
         try:
             decision = await self._decide(known, view, budget)
-            answer = response(decision)
-            if isinstance(decision, Allow) and combined.asked_here(request):
+            counted = isinstance(decision, Allow) and combined.asked_here(request)
+            answer = response(decision) if counted or isinstance(decision, Deny) else permission(decision)
+            if isinstance(decision, Allow) and counted:
                 asked = combined.question(view.asking, request, known, decision)
                 await self._limit(answer, asked, view, budget)
         except Unavailable:
@@ -150,12 +152,15 @@ class Authorization:
             raise Unavailable("the password could not be verified in time") from None
         return admitted(known, view, needed, found)
 
-    async def _with_key(self, known: Facts, view: PolicyView, needed: NeedsKey, budget: float) -> Decision:
+    async def _looked_up(self, key_id: str, budget: float) -> KeyRecord | None:
         try:
             async with asyncio.timeout(budget):
-                record = await self._keys.find(needed.key.id)
+                return await self._keys.find(key_id)
         except TimeoutError:
             raise Unavailable("the key could not be looked up in time") from None
+
+    async def _with_key(self, known: Facts, view: PolicyView, needed: NeedsKey, budget: float) -> Decision:
+        record = self._keys.remembered(needed.key.id) or await self._looked_up(needed.key.id, budget)
         now = self._now()
         decision = conclude(known, view, needed, record, peppers=self._peppers, now=now)
         if isinstance(decision, Allow):

@@ -60,12 +60,18 @@ class KeyStore:
         self._gate = asyncio.Semaphore(bounds.at_once)
         self._cut_off_at: float | None = clock()  # nothing was heard yet
 
-    async def find(self, key_id: str) -> KeyRecord | None:
-        """The key's record, or None when there is no such key. Raises Unavailable."""
+    def remembered(self, key_id: str) -> KeyRecord | None:
+        """The record of a key that is in memory; None: `find` it. Raises Unavailable."""
         self._refuse_if_too_old()
         record = self._known.get(key_id)
         if record is not None:
             self._known.move_to_end(key_id)
+        return record
+
+    async def find(self, key_id: str) -> KeyRecord | None:
+        """The key's record, or None when there is no such key. Raises Unavailable."""
+        record = self.remembered(key_id)
+        if record is not None:
             return record
         if self._absent.get(key_id, 0.0) > self._clock():
             return None

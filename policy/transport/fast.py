@@ -74,7 +74,7 @@ class FastCall:
         return None if deadline is None else max(0.0, deadline - self._clock())
 
     def invocation_metadata(self) -> Sequence[tuple[str, Any]]:
-        return [framing.metadata(header) for header in self._request.headers if not header[0].startswith(b":")]
+        return framing.metadata(self._request.headers)
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
         raise Ended(code, details)

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import contextlib
 import re
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -70,13 +69,21 @@ def status(code: grpc.StatusCode, detail: str) -> Headers:
     return (*HEADERS, (b"grpc-status", b"%d" % code.value[0]), (b"grpc-message", percent_encoded(detail)))
 
 
-def metadata(header: tuple[bytes, bytes]) -> tuple[str, str | bytes]:
-    """As grpcio gives it. Base64 that is none is given as it came."""
-    name, value = header
-    if name.endswith(b"-bin"):
-        with contextlib.suppress(binascii.Error):
-            return name.decode("ascii"), base64.b64decode(value + b"=" * (-len(value) % 4))
-    return name.decode("ascii"), value.decode("latin-1")
+def metadata(headers: Headers) -> list[tuple[str, str | bytes]]:
+    """As grpcio gives it: without what is HTTP's."""
+    return [
+        (name.decode("ascii"), _binary(value) if name[-4:] == b"-bin" else value.decode("latin-1"))
+        for name, value in headers
+        if name[:1] != b":"
+    ]
+
+
+def _binary(value: bytes) -> str | bytes:
+    """Base64 that is none is given as it came."""
+    try:
+        return base64.b64decode(value + b"=" * (-len(value) % 4))
+    except binascii.Error:
+        return value.decode("latin-1")
 
 
 def framed(text: bytes) -> bytes:

@@ -58,4 +58,4 @@ def test_texts_survive_the_way(text):
     ],
 )
 def test_metadata(header, read):
-    assert framing.metadata(header) == read
+    assert framing.metadata((header,)) == [read]
