@@ -162,7 +162,7 @@ def test_a_nack_is_traced_to_the_line_and_healed_by_the_next_revision(lab: Lab, 
         assert "ddress already in use" in said or "cannot bind" in said, said
         assert [node["state"] for node in lab.gateway.status()["nodes"]] == ["nacked"]
         assert lab.gateway.get("/ping").text == "pong", "what was accepted goes on"
-    lab.gateway.ask("apply", str(lab.file), "--wait", "--prune")
+    lab.gateway.ask("apply", str(lab.file), "--wait", "--prune", "--allow-shrink")
     assert [node["state"] for node in lab.gateway.status()["nodes"]] == ["synced"]
     lab.apply("body: pong", "body: healed")
     assert lab.gateway.get("/ping").text == "healed"
