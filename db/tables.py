@@ -236,3 +236,23 @@ nodes = Table(
     Column("nack", Text, nullable=False),  # JSON: {type, version, message, names}, or null
     Column("seen_at", TIME, nullable=False),  # since when the row is as it is
 )
+
+# What requests came to, by slices of ten seconds; a day of them is kept. `bins`, `counts`: see db.histogram.
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("at", TIME, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("tier", Text, primary_key=True),
+    Column("source", Text, primary_key=True),  # the process that counted
+    Column("success", Integer, nullable=False),
+    Column("redirect", Integer, nullable=False),
+    Column("client_error", Integer, nullable=False),
+    Column("limited", Integer, nullable=False),  # 429
+    Column("upstream_error", Integer, nullable=False),  # 5xx
+    Column("gateway_error", Integer, nullable=False),  # 5xx that Envoy answers itself
+    Column("gone", Integer, nullable=False),  # the client left before the answer
+    Column("bins", ARRAY(Integer), nullable=False),
+    Column("counts", ARRAY(Integer), nullable=False),
+)

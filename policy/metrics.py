@@ -41,6 +41,12 @@ class Metrics:
             ("rule", "tier"),
             registry=registry,
         )
+        self._logged = Counter(
+            "gw_access_log_entries",
+            "Requests that Envoys told of, counted or lost because there were too many names",
+            ("result",),
+            registry=registry,
+        )
         self._details: set[str] = set()
         self._children: dict[tuple[str, ...], Counter] = {}  # `labels` takes a lock and builds strings each time
 
@@ -56,6 +62,11 @@ class Metrics:
         if child is None:
             child = self._children["cache", rule, result] = self._cache.labels(rule, result)
         child.inc()
+
+    def logged(self, told: int, lost: int) -> None:
+        for result, count in (("counted", told - lost), ("lost", lost)):
+            if count:
+                self._logged.labels(result).inc(count)
 
     def quota_buckets(self, count: int) -> None:
         self._quota_buckets.set(count)

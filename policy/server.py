@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import engine as engines
 from db.watch import HeadWatch
+from policy.accesslog.service import AccessLog
+from policy.accesslog.table import TrafficTable
 from policy.authz.directory import KeyTable
 from policy.authz.lastused import LastUsed
 from policy.authz.rehashing import Rehashing
@@ -41,6 +43,7 @@ from policy.ratelimit.store import Store
 from policy.ratelimit.valkey import ValkeyStore
 from policy.transport.servers import Addresses, Servers, Transport, host_and_port
 from policy.transport.tls import TlsFiles
+from policy.unavailable import Unavailable
 from policy.valkey.address import parse
 from policy.view import Views
 
@@ -97,6 +100,7 @@ class Decisions:
         self._library = Library(_cache(config.valkey_url))
         self._quotas = RateLimitQuota(self.views, self.metrics, serving=config.valkey_url is None)
         self._lease = Lease(config.valkey_url, self._share_out) if config.valkey_url else None
+        self._access_log = AccessLog(TrafficTable(self._engine).write, self.metrics)
         self._health: Any = health.aio.HealthServicer()
         self._serving = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +121,7 @@ class Decisions:
         follower = Follower(
             self._engine, HeadWatch(self._config.database_url), self.views, self._keys, self._serving.set
         )
-        work = [follower.run(), self._announce(), self._flush(), self._quotas.run()]
+        work = [follower.run(), self._announce(), self._flush(), self._quotas.run(), self._access_log.run()]
         if self._lease is not None:
             work.append(self._lease.run())
         self._tasks = [asyncio.create_task(one) for one in work]
@@ -128,6 +132,7 @@ class Decisions:
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(min(drain, NOTICED))  # grpcio refuses what comes after this, and Envoy would still send it
         self._quotas.serve(False)  # its streams would outlast any drain
+        self._access_log.end()
         if self._lease is not None:
             await self._lease.close()
         await self._servers.stop(drain)
@@ -135,6 +140,8 @@ class Decisions:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush_once()
+        with contextlib.suppress(Unavailable):
+            await self._access_log.flush()
         await self._keys.close()
         self._users.close()
         await self._store.close()
@@ -167,7 +174,7 @@ class Decisions:
         config = self._config
         return Servers(
             (authorization.method(), limits.method()),
-            (cache.handler(), self._quotas.handler()),
+            (cache.handler(), self._quotas.handler(), self._access_log.handler()),
             self._health,
             addresses=Addresses(config.address, config.streams_address),
             transport=config.transport,
