@@ -14,7 +14,6 @@ from xds_server.validate import find_envoy, throwaway_certificate, validate
 
 from .golden import CASES, NAMES, compiled, expected_files
 
-
 WORK_IN_PROGRESS = {"quotas": "message 'envoy.type.v3.RateLimitStrategy' is contained in proto file"}
 """What Envoy says of words that are not stable yet; the language calls them experimental (GW421)."""
 
