@@ -31,8 +31,11 @@ class Keys:
     def __init__(self, records: Mapping[str, KeyRecord]) -> None:
         self._records = records
 
-    async def find(self, key_id: str) -> KeyRecord | None:
+    def remembered(self, key_id: str) -> KeyRecord | None:
         return self._records.get(key_id)
+
+    async def find(self, key_id: str) -> KeyRecord | None:
+        return self.remembered(key_id)
 
 
 class Decisions:

@@ -38,8 +38,11 @@ class Keys:
     def __init__(self) -> None:
         self.records: dict[str, KeyRecord] = {}
 
-    async def find(self, key_id: str) -> KeyRecord | None:
+    def remembered(self, key_id: str) -> KeyRecord | None:
         return self.records.get(key_id)
+
+    async def find(self, key_id: str) -> KeyRecord | None:
+        return self.remembered(key_id)
 
     def make(self, consumer: str, tier: str = "free", scopes: tuple[str, ...] = ()) -> str:
         minted = keys.mint(PEPPER)
