@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin.apply import Applier, Apply, Head, accepted, merge_onto, moved, of_secrets, taken
-from admin.problems import invalid, not_found
-from db import engine as engines
-from db import revisions
+from admin.problems import invalid
+from admin.stored import objects_of
 from gateway import read, render
 from gateway.document import Object
 from gateway.places import Where
@@ -31,7 +30,6 @@ from xds_server.compiler.difference import as_json, difference
 from xds_server.resources import RATE_LIMITS, Snapshot
 from xds_server.rollout.candidate import Builder
 from xds_server.rollout.publisher import Publisher
-from xds_server.rollout.stored import from_row
 
 MOST_NODES: Final = 100
 """Ids of a group that are listed."""
@@ -111,18 +109,9 @@ class Planner:
 
     async def _side(self, number: int, objects: tuple[Object, ...] | None = None) -> Side:
         if self._last is None or self._last[0] != number:
-            found = await self._load(number) if objects is None else objects
+            found = await objects_of(self._engine, number) if objects is None else objects
             self._last = number, await asyncio.to_thread(_checked, found, number)
         return self._last[1]
-
-    async def _load(self, number: int) -> tuple[Object, ...]:
-        async def work(connection: AsyncConnection) -> tuple[Object, ...]:
-            return tuple(map(from_row, await revisions.load(connection, number)))
-
-        try:
-            return await engines.run(self._engine, work)
-        except revisions.NotFound as error:
-            raise not_found(f"revision {number}") from error
 
     def _document(
         self,

@@ -3,17 +3,16 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin.apply import Applied, Applier, Apply, accepted, of_secrets
-from admin.problems import ApiError, not_found
-from db import engine as engines
+from admin.problems import ApiError
+from admin.stored import objects_of
 from db import revisions
 from gateway import read
 from gateway.document import Change, Object
 from gateway.places import Where
 from gateway.read import Loaded
-from xds_server.rollout.stored import from_row
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Undoer:
         number = head.number - 1 if wanted.revision is None else wanted.revision
         if number < 1:
             raise ApiError(409, "nothing_to_undo", "there is no revision before the head")
-        objects = await self._load(number)
+        objects = await objects_of(self._engine, number)
         loaded = await asyncio.to_thread(_checked, objects, number)
         problems = accepted(loaded.problems, loaded)
         candidate = await self._applier.compile(loaded, head.number + 1)
@@ -54,15 +53,6 @@ class Undoer:
             return await self._applier.store(actor, apply, head, change, candidate.snapshot.version, problems)
         except revisions.Conflict as conflict:
             raise await self._applier.moved(conflict.head, conflict.expected) from conflict
-
-    async def _load(self, number: int) -> tuple[Object, ...]:
-        async def work(connection: AsyncConnection) -> tuple[Object, ...]:
-            return tuple(map(from_row, await revisions.load(connection, number)))
-
-        try:
-            return await engines.run(self._engine, work)
-        except revisions.NotFound as error:
-            raise not_found(f"revision {number}") from error
 
 
 def changed(before: tuple[Object, ...], after: tuple[Object, ...]) -> Change:

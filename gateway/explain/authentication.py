@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import re2
-
+from gateway.alternative_names import fits
 from gateway.explain.addresses import within
 from gateway.explain.caller import OPEN, Caller, scopes_in, tier_of, value_at
 from gateway.explain.carrying import key_seen_by
@@ -17,7 +16,7 @@ from gateway.explain.explanation import Answer, Step
 from gateway.explain.tokens import tokens
 from gateway.explain.walk import Walk
 from gateway.explain.ways import Ways
-from gateway.model import Gateway, SubjectAltName
+from gateway.model import Gateway
 
 REFUSED: Final = "ext_authz_denied"
 DENIED: Final = "rbac_access_denied"
@@ -165,7 +164,7 @@ def of_certificate(
         spec = walk.gateway.client_certificates[name]
         for wanted in spec.subject_alt_names:
             for kind, value in walk.asked.certificate:
-                if names_fit(wanted, kind, value):
+                if fits(wanted, kind, value):
                     tier = tier_of(walk.gateway, spec.tier)
                     caller = Caller("certificate", f"{name}|{value}", tier, spec.scopes, tuple(verified.values()))
                     return caller, Step(
@@ -173,21 +172,6 @@ def of_certificate(
                     )
     place = ("client_certificates", names[0])
     return None, refused(place, f"certificate {', '.join(names)}: none of its names is let in")
-
-
-def names_fit(wanted: SubjectAltName, kind: str, value: str) -> bool:
-    """Host names are compared without case (RFC 4343), everything else as it is."""
-    match = getattr(wanted, kind, None)
-    if match is None:
-        return False
-    if match.regex is not None:
-        return re2.fullmatch(match.regex, value) is not None
-    text = match.exact or match.prefix or match.suffix or ""
-    if kind == "dns":
-        text, value = text.lower(), value.lower()
-    if match.exact is not None:
-        return bool(value == text)
-    return value.startswith(text) if match.prefix is not None else value.endswith(text)
 
 
 def refused(path: Any, text: str) -> Step:

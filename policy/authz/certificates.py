@@ -5,10 +5,9 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-import re2
 from cryptography import x509
 
-from gateway.model import SubjectAltName
+from gateway.alternative_names import fits
 from policy.view import CertificateSource
 
 KINDS: Final[dict[str, type[x509.UniformResourceIdentifier] | type[x509.DNSName] | type[x509.RFC822Name]]] = {
@@ -38,18 +37,3 @@ def found(names: Names, sources: Iterable[CertificateSource]) -> tuple[Certifica
                 if fits(wanted, kind, value):
                     return source, value
     return None
-
-
-def fits(wanted: SubjectAltName, kind: str, value: str) -> bool:
-    """Host names are compared without case (RFC 4343), everything else as it is."""
-    match = getattr(wanted, kind)
-    if match is None:
-        return False
-    if match.regex is not None:
-        return re2.fullmatch(match.regex, value) is not None
-    text = match.exact or match.prefix or match.suffix or ""
-    if kind == "dns":
-        text, value = text.lower(), value.lower()
-    if match.exact is not None:
-        return bool(value == text)
-    return value.startswith(text) if match.prefix is not None else value.endswith(text)
