@@ -29,13 +29,22 @@ class Target:
 class Refused(Failure):
     """The server's answer was an error of this HTTP `status`.
 
-    `errors`: the problem document's list of single problems, if it has one.
+    `errors`: the problem document's list of single problems, if it has one. `since`: what was committed after the
+    revision that the caller took for the head, the newest first.
     """
 
-    def __init__(self, code: Exit, message: str, errors: Sequence[dict[str, Any]] = (), status: int = 0) -> None:
+    def __init__(
+        self,
+        code: Exit,
+        message: str,
+        errors: Sequence[dict[str, Any]] = (),
+        status: int = 0,
+        since: Sequence[dict[str, Any]] = (),
+    ) -> None:
         super().__init__(code, message)
         self.errors = tuple(errors)
         self.status = status
+        self.since = tuple(since)
 
 
 def default_state_dir() -> Path:
@@ -139,8 +148,12 @@ def refusal(status: int, text: str) -> Refused:
     if not isinstance(problem, dict):
         problem = {}
     message = str(problem.get("detail") or problem.get("title") or f"the server answered with status {status}")
-    errors = [entry for entry in problem.get("errors") or () if isinstance(entry, dict)]
-    return Refused(_EXITS.get(status, Exit.FAILED), message, errors, status)
+    errors, since = (_entries(problem.get(member)) for member in ("errors", "since"))
+    return Refused(_EXITS.get(status, Exit.FAILED), message, errors, status, since)
+
+
+def _entries(found: Any) -> list[dict[str, Any]]:
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 _EXITS: Final = {

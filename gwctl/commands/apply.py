@@ -11,6 +11,7 @@ from gwctl import rollouts
 from gwctl.client import Client, Refused, Target, client, target_options
 from gwctl.exits import Exit, Failure
 from gwctl.files import File, chosen, files_argument, read
+from gwctl.git import commit_of
 from gwctl.output import emit, output_option, say
 from gwctl.planning import saved
 from gwctl.problems import from_json, show
@@ -34,6 +35,12 @@ Tell = Callable[[str], None]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Apply what `gwctl plan --out` saved, or nothing.",
 )
+@click.option(
+    "--commit",
+    envvar="GWCTL_COMMIT",
+    show_envvar=True,
+    help="The git commit that the files are; else that of their repository, if they are in one.",
+)
 @click.option("--expect-revision", type=int, help="Refuse if the current revision is another one.")
 @click.option("--wait", is_flag=True, help="Return when every connected Envoy has it.")
 @click.option(
@@ -50,6 +57,7 @@ def apply(
     supersede: bool,
     dry_run: bool,
     plan_file: Path | None,
+    commit: str | None,
     expect_revision: int | None,
     wait: bool,
     timeout: float,
@@ -64,28 +72,42 @@ def apply(
     server = client(target)
     request = {"message": message, "prune": prune, "dry_run": dry_run, "allow_shrink": allow_shrink}
     request |= {"supersede": True} if supersede else {}
+    # What a plan holds need not be what its files are by now.
+    request["git_commit"] = (commit_of(chosen(paths, more)) if plan is None else "") if commit is None else commit
     if expect_revision is not None:
         request["expected_revision"] = expect_revision
     if plan is not None:
         request |= saved.verified(server, plan)
     answer = send(server, files, request, output)
     if wait and not dry_run:
-        answer["status"] = _wait(server, int(answer["revision"]), timeout, files)
+        answer["status"] = waited(server, int(answer["revision"]), timeout, files)
     emit(output, "apply", answer, lambda: for_people(answer, dry_run=dry_run))
 
 
 def send(
     server: Client, files: Sequence[File], request: dict[str, Any], output: str = "table", tell: Tell = say
 ) -> dict[str, Any]:
-    """The answer of the server; on problems they are shown (or, for programs, printed) and the command ends."""
+    """The answer of the server to an apply of `files`, as `store`."""
     body = {"files": [{"name": file.name, "text": file.text} for file in files], **request}
+    return store(server, "apply", body, files, output, tell)
+
+
+def store(
+    server: Client, verb: str, body: dict[str, Any], files: Sequence[File], output: str, tell: Tell = say
+) -> dict[str, Any]:
+    """The answer of the server to `verb`, apply or undo; problems are shown, or for programs printed.
+
+    Raises Refused; Failure 4 for another head, with what was committed meanwhile.
+    """
     try:
-        answer: dict[str, Any] = server.post("/v1/apply", body, timeout=APPLY_SECONDS)
+        answer: dict[str, Any] = server.post(f"/v1/{verb}", body, timeout=APPLY_SECONDS)
     except Refused as refused:
         if refused.errors and output != "table":
-            emit(output, "apply", {"error": refused.message, "problems": list(refused.errors)}, str)
+            emit(output, verb, {"error": refused.message, "problems": list(refused.errors)}, str)
         else:
             show(map(from_json, refused.errors), files, tell)
+        if refused.since:
+            raise _moved(refused) from None
         raise
     show(map(from_json, answer.get("problems") or ()), files, tell)
     return answer
@@ -142,7 +164,14 @@ def _show_nack(node: str, url: str, nack: dict[str, Any], files: Sequence[File],
     show([from_json(nack | {"code": "GW501", "message": message})], files, tell)
 
 
-def _wait(server: Client, revision: int, timeout: float, files: Sequence[File]) -> dict[str, Any]:
+def _moved(refused: Refused) -> Failure:
+    lines = [f"  {one['revision']}  {one['author']}  {one['message']}".rstrip() for one in refused.since]
+    message = "\n".join([f"{refused.message}; committed since:", *lines])
+    return Failure(Exit.CONFLICT, message, f"gwctl diff @{refused.since[-1]['revision'] - 1} HEAD shows what changed")
+
+
+def waited(server: Client, revision: int, timeout: float, files: Sequence[File]) -> dict[str, Any]:
+    """`wait_until_live`; who interrupts it is told that only the waiting ends."""
     try:
         return wait_until_live(server, revision, timeout, files)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import click
 
 from gwctl import rollouts
 from gwctl.client import Target, client, target_options
+from gwctl.commands.undo import undo
 from gwctl.exits import Exit
 from gwctl.output import emit, output_option, table
 from gwctl.seconds import Seconds
@@ -89,6 +90,9 @@ def promote(everywhere: bool, target: Target, output: str) -> None:
 def abort(target: Target, output: str) -> None:
     """Go back to what all other nodes have, at once; that is a new revision."""
     _act(target, output, "abort")
+
+
+rollout.add_command(undo)
 
 
 @rollout.command()

@@ -154,7 +154,9 @@ async def test_an_apply_is_audited_with_actor_and_diff(api: Api, document: str) 
         ("bootstrap", "admin_token.create", None),
     ]
     assert len(entries[0]["detail"]["diff"]) == 64
-    assert (await api.client.get("/v1/audit/verify")).json() == {"ok": True, "rows": 2}
+    verified = (await api.client.get("/v1/audit/verify")).json()
+    newest = (await api.client.get("/v1/audit", params={"limit": 1})).json()["entries"][0]
+    assert verified == {"ok": True, "rows": 2, "head": {"number": 2, "hash": newest["hash"]}}
 
 
 async def test_real_envoy_is_asked_before_storing_and_before_publishing(
