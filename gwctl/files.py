@@ -35,7 +35,7 @@ def chosen(paths: Sequence[Path], more: Sequence[Path]) -> list[Path]:
 
 
 def read(paths: Iterable[Path]) -> list[File]:
-    """The texts. A directory stands for every `*.yaml` and `*.yml` below it, in the order of their paths.
+    """The texts. A directory stands for every `*.yaml` and `*.yml` below it but tests, in the order of their paths.
 
     Raises Failure: 1 for what cannot be read, 3 for what is not UTF-8.
     """
@@ -46,10 +46,15 @@ def read(paths: Iterable[Path]) -> list[File]:
 def _expand(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*.y*ml") if file.suffix in (".yaml", ".yml") and file.is_file())
+    found = sorted(file for file in path.rglob("*.y*ml") if _is_gateway(file) and file.is_file())
     if not found:
         raise Failure(Exit.FAILED, f"{path} holds no .yaml file")
     return found
+
+
+def _is_gateway(path: Path) -> bool:
+    """Tests of `gwctl test` lie beside the gateway that they are about."""
+    return path.suffix in (".yaml", ".yml") and path.stem != "tests" and not path.stem.endswith(".tests")
 
 
 def _read(path: Path) -> File:

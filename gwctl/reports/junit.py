@@ -27,26 +27,26 @@ def _file(problem: Problem) -> str:
 def _add_suite(root: ElementTree.Element, name: str, problems: Sequence[Problem]) -> None:
     failures = sum(problem.severity == "error" for problem in problems)
     counts = {"tests": str(max(1, len(problems))), "failures": str(failures), "errors": "0"}
-    suite = ElementTree.SubElement(root, "testsuite", {"name": _plain(name), **counts})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": plain(name), **counts})
     for problem in problems:
         _add_case(suite, problem)
     if not problems:
-        ElementTree.SubElement(suite, "testcase", {"classname": _plain(name), "name": "valid"})
+        ElementTree.SubElement(suite, "testcase", {"classname": plain(name), "name": "valid"})
 
 
 def _add_case(suite: ElementTree.Element, problem: Problem) -> None:
     at = str(problem.place) if problem.place else NOWHERE
     line = {"line": str(problem.place.line)} if problem.place else {}
-    name = _plain(f"{problem.code} {problem.message}")
-    about = {"classname": _plain(at), "name": name, "file": _plain(_file(problem)), **line}
+    name = plain(f"{problem.code} {problem.message}")
+    about = {"classname": plain(at), "name": name, "file": plain(_file(problem)), **line}
     case = ElementTree.SubElement(suite, "testcase", about)
     if problem.severity == "error":
-        told = ElementTree.SubElement(case, "failure", {"type": problem.code, "message": _plain(problem.message)})
+        told = ElementTree.SubElement(case, "failure", {"type": problem.code, "message": plain(problem.message)})
     else:
         told = ElementTree.SubElement(case, "system-out")
-    told.text = _plain(f"{at}: {problem.severity}[{problem.code}] {sentence(problem)}")
+    told.text = plain(f"{at}: {problem.severity}[{problem.code}] {sentence(problem)}")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """XML 1.0 has no words for most control characters, nor for lone surrogates (section 2.2, `Char`)."""
     return _NO_CHARACTERS.sub("?", text)
