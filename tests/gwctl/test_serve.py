@@ -16,6 +16,8 @@ import click
 import grpc
 import httpx
 import pytest
+from envoy.service.auth.v3 import external_auth_pb2
+from envoy.service.ratelimit.v3 import rls_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gwctl import serve
@@ -244,6 +246,31 @@ def test_the_decision_service_starts_without_a_gateway_and_ends_cleanly(
             )
         assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert not service.listener.heard(SERVING)
+    assert service.exit_status == 0, service.log.read_text()
+
+
+def test_the_fast_transport_answers_both_services_and_ends_cleanly(
+    tmp_path: Path, settings: dict[str, str], postgres: Postgres
+) -> None:
+    """Without a gateway both refuse, rather than let pass."""
+    postgres.start()
+    settings |= {"TOLLHOUSE_DATABASE_URL": postgres.url}
+    limit = rls_pb2.RateLimitRequest(domain="tollhouse")
+    limit.descriptors.add().entries.add(key="tier", value="free")
+    asked = {
+        "/envoy.service.auth.v3.Authorization/Check": external_auth_pb2.CheckRequest().SerializeToString(),
+        "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": limit.SerializeToString(),
+    }
+    with (
+        Service(tmp_path, "decisions", "--transport", "fast", **settings) as service,
+        grpc.insecure_channel(settings["TOLLHOUSE_DECISIONS_ADDRESS"]) as channel,
+    ):
+        for path, message in asked.items():
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary(path)(message, wait_for_ready=True, timeout=10)
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert "no gateway has been loaded yet" in refused.value.details()
+        service.stop()  # with the connection open
     assert service.exit_status == 0, service.log.read_text()
 
 
