@@ -42,7 +42,7 @@ class Undoer:
         if number < 1:
             raise ApiError(409, "nothing_to_undo", "there is no revision before the head")
         objects = await objects_of(self._engine, number)
-        loaded = await asyncio.to_thread(_checked, objects, number)
+        loaded = await asyncio.to_thread(checked, objects, number)
         problems = accepted(loaded.problems, loaded)
         candidate = await self._applier.compile(loaded, head.number + 1)
         problems += accepted((*of_secrets(candidate), *self._applier.of_services(loaded, candidate)), loaded)
@@ -66,8 +66,8 @@ def changed(before: tuple[Object, ...], after: tuple[Object, ...]) -> Change:
     )
 
 
-def _checked(objects: tuple[Object, ...], number: int) -> Loaded:
-    """Its places say which revision's files they are in."""
+def checked(objects: tuple[Object, ...], number: int) -> Loaded:
+    """What revision `number` says by the rules of now. Its places say which revision's files they are in."""
     here = tuple(replace(item, file=f"{item.file}@{number}") for item in objects)
     gateway, problems = read.check_objects(here)
     return Loaded(here, gateway, tuple(problems), Where.of(here))

@@ -1,5 +1,6 @@
 """Applying, and what was applied."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path
@@ -8,10 +9,11 @@ from starlette.responses import Response
 from admin.api import common
 from admin.api.common import Actor, Owner, ServiceOf
 from admin.apply import Applied, Apply
-from admin.problems import ApiError, not_found, refused
+from admin.problems import ApiError, invalid, not_found, refused
 from admin.schemas import ApplyBody, Before, Limit, UndoBody
-from admin.undo import Undo
-from gateway import render
+from admin.stored import objects_of
+from admin.undo import Undo, checked
+from gateway import effective, render
 
 router = APIRouter(prefix="/v1", tags=["revisions"])
 
@@ -125,3 +127,19 @@ async def revision(number: Annotated[int, Path(ge=1)], service: ServiceOf) -> di
             for item in objects
         ],
     }
+
+
+@router.get("/revisions/{number}/routes/{module}/{route}")
+async def effective_route(
+    number: Annotated[int, Path(ge=1)], module: str, route: str, service: ServiceOf
+) -> dict[str, Any]:
+    """What applies to one route: each setting as written, its level and its place."""
+    objects = await objects_of(service.engine, number)
+    loaded = await asyncio.to_thread(checked, objects, number)
+    if loaded.gateway is None:
+        raise invalid(loaded.problems, loaded.where)
+    try:
+        settings = effective.effective(loaded.gateway, loaded.where, module, route)
+    except KeyError:
+        raise not_found(f"route {module}/{route} in revision {number}") from None
+    return {"revision": number, "route": f"{module}/{route}", "settings": effective.as_json(settings, loaded.where)}

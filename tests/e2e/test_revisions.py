@@ -93,3 +93,19 @@ def test_the_audit_log_is_whole_and_all_of_it_is_exported(lab: Lab, changed: int
     forged = lab.gateway.gwctl("audit", "verify", "--kept", f"1:{lines[-1]['hash']}")
     assert (forged.returncode, "written anew" in forged.stderr) == (Exit.FAILED, True)
     assert lab.gateway.ask("audit", "list", "-n", "1")["entries"][0]["number"] == len(lines)
+
+
+def test_objects_of_a_revision_and_what_applies_to_a_route(lab: Lab, changed: int) -> None:
+    now = lab.gateway.ask("get", "routes", "open/ping")["objects"]
+    before = lab.gateway.ask("get", "routes", "open/ping", "--revision", str(changed - 1))["objects"]
+    assert [one[0]["body"]["respond"]["body"] for one in (now, before)] == ["undone", "pong"]
+    assert "body: undone" in lab.gateway.gwctl("get", "routes", "open/ping").stdout
+    assert "open" in lab.gateway.gwctl("get", "modules").stdout
+    found = lab.gateway.ask("get", "routes", "open/ping", "--effective")
+    settings = {one["field"]: one for one in found["settings"]}
+    assert settings["authentication"]["level"] in ("route", "module")
+    assert f"routes.yaml@{changed}:" in settings["authentication"]["place"]
+    assert lab.gateway.gwctl("get", "routes", "open/none", "--effective").returncode == Exit.FAILED
+    assert lab.gateway.gwctl("get", "routes", "open/none").returncode == Exit.FAILED
+    assert lab.gateway.gwctl("get", "rutes").returncode == Exit.USAGE
+    assert lab.gateway.gwctl("get", "modules", "open", "--effective").returncode == Exit.USAGE
