@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 CI = ROOT / "deploy" / "ci"
 SCHEMAS = ROOT / "tests" / "gwctl" / "schemas"
 GOOD = "version: 1\nlisteners: {http: {port: 8080}}\n"
+TESTS = "version: 1\ntests: [{name: nobody, given: {url: 'http://a.example:8080/'}, expect: {status: 404}}]\n"
 BAD = GOOD.replace("port", "prot")
 
 
@@ -44,11 +45,13 @@ def test_the_workflow_is_one_and_finds_what_is_wrong(checkout: Path) -> None:
     workflow = loaded(CI / "github.yml")
     workflow["on"] = workflow.pop(True)  # YAML 1.1 reads the key so
     check(workflow, "github-workflow")
-    install, annotate, report = (step["run"] for step in workflow["jobs"]["validate"]["steps"] if "run" in step)
+    install, annotate, tests, report = (step["run"] for step in workflow["jobs"]["validate"]["steps"] if "run" in step)
     assert install == "pip install 'tollhouse[up]'"
+    (checkout / "gateway" / "tests.yaml").write_text(TESTS)
     for text, code in ((GOOD, 0), (BAD, 3)):
         (checkout / "gateway" / "routes.yaml").write_text(text)
         assert shell(annotate, checkout) == code
+        assert shell(tests, checkout) == code
         assert shell(report, checkout) == 0, "the report of a bad gateway is uploaded too"
         results = json.loads((checkout / "gateway.sarif").read_text())["runs"][0]["results"]
         assert bool(results) == bool(code)

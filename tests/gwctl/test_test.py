@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from gateway.testing import Sent
 from gwctl.main import run
-from gwctl.proving import trial
+from gwctl.proving.counting import Counters
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "payments" / "tests.yaml"
 GATEWAY = """\
@@ -116,7 +117,7 @@ def test_an_envoy_that_does_otherwise_is_a_failure_of_ours(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if nothing were counted here: Envoy then refuses what is explained as let through."""
-    monkeypatch.setattr(trial.Counters, "sent", lambda _, found: trial.Sent(found))
+    monkeypatch.setattr(Counters, "sent", lambda _, found: Sent(found))
     assert run(["test", "tests.yaml"]) == 1
     said = capsys.readouterr()
     assert "Envoy disagrees: status: explained 200, Envoy 429" in said.out
@@ -144,6 +145,13 @@ def test_coverage_and_junit(capsys: pytest.CaptureFixture[str], here: Path) -> N
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     (failure,) = suite.iter("failure")
     assert failure.get("message") == "status: expected 200, is 401"
+
+
+def test_the_documented_tests_pass(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    page = (EXAMPLE.parent.parent.parent / "docs" / "testing.md").read_text()
+    (here / "shown.tests.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    code, found = outcome(capsys, "shown.tests.yaml", "-f", str(EXAMPLE.parent))
+    assert (code, found["passed"]) == (0, 2)
 
 
 def test_tests_are_no_part_of_the_gateway_beside_them(here: Path) -> None:
