@@ -15,7 +15,7 @@ from xds_server.ads.hub import Hub
 from xds_server.ads.server import start
 from xds_server.compiler import Settings, compile  # noqa: A004
 from xds_server.compiler.difference import Difference, difference
-from xds_server.resources import Snapshot
+from xds_server.resources import LISTENER, Snapshot
 
 BASE = """
 version: 1
@@ -91,7 +91,11 @@ async def told(directory: Path) -> AsyncIterator[Told]:
     try:
         async with real_envoy.running("delta", server.port, directory) as envoy:
             assert await hub.converged(first, 20) == ()
-            yield Told(hub, envoy, first)
+            told_first = Told(hub, envoy, first)
+            async with asyncio.timeout(15):  # listeners count as added when they no longer warm
+                while (await told_first.counters())["added"] < len(first.types[LISTENER].resources):
+                    await asyncio.sleep(0.05)
+            yield told_first
     finally:
         await server.stop(0)
 
