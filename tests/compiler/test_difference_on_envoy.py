@@ -93,7 +93,7 @@ async def told(directory: Path) -> AsyncIterator[Told]:
             assert await hub.converged(first, 20) == ()
             told_first = Told(hub, envoy, first)
             async with asyncio.timeout(15):  # listeners count as added when they no longer warm
-                while (await told_first.counters())["added"] < len(first.types[LISTENER].resources):
+                while (await told_first.counters())["added"] < len(first.types[LISTENER].resources):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             yield told_first
     finally:
