@@ -157,4 +157,4 @@ async def test_connections_that_grow_old_under_load_lose_no_request(gateway, ser
 
     asked = await asyncio.gather(*(ask() for _ in range(8)))
     assert {code for codes in asked for code in codes} == {200}
-    assert len(seen) > 3
+    assert len(seen) > 1, "no connection grew old"
