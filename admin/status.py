@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from db.rows import RolloutRow
 from gateway import render
 from gateway.problems import Path, Place, dotted
 from xds_server.ads.board import Nack, NodeRow, TypeRow
@@ -31,13 +32,13 @@ class Status:
         """`state` is about `revision`, by default the newest one known."""
         state = self._publisher.state
         asked = revision if revision is not None else state.newest
-        snapshot = state.published.snapshot if state.published else None
         return {
             "revision": state.newest,
             "state": self._outcome(asked),
             "published": _published(state),
             "failure": _failure(state.failure),
-            "nodes": [node(row, snapshot, self._place) for row in self._hub.board.rows],
+            "rollout": _rollout(state.rollout),
+            "nodes": [node(row, given(state, row.id), self._place) for row in self._hub.board.rows],
             "database": {
                 "reachable": self._publisher.watch.connected,
                 "error": self._publisher.watch.last_error or None,
@@ -94,6 +95,13 @@ class Status:
 
 async def _converged(hub: Hub, snapshot: Snapshot, seconds: float) -> None:
     await hub.converged(snapshot, seconds)
+
+
+def given(state: State, node_id: str) -> Snapshot | None:
+    """What is given to a node of that name: nodes of a rollout's started waves get its revision, others what is out."""
+    taken = state.target is not None and state.rollout is not None and node_id in state.rollout.admitted
+    chosen = state.target if taken else state.published
+    return chosen.snapshot if chosen is not None else None
 
 
 def refuses(row: NodeRow, snapshot: Snapshot) -> bool:
@@ -173,6 +181,13 @@ def _published(state: State) -> dict[str, Any] | None:
         "from_disk": state.published.from_disk,
         "problems": render.as_json(state.published.problems_at(datetime.now(UTC))),
     }
+
+
+def _rollout(row: RolloutRow | None) -> dict[str, Any] | None:
+    """The open one; `gwctl rollout status` tells more."""
+    return (
+        {"revision": row.revision, "state": row.state, "wave": row.wave + 1} if row is not None and row.open else None
+    )
 
 
 def _failure(failure: Failure | None) -> dict[str, Any] | None:

@@ -78,6 +78,7 @@ CODES: Final = {
     "GW252": Code("a comparison of a cookie that could see the ones beside it"),
     "GW253": Code("something asked of sent requests on a route that sends nothing"),
     "GW261": _warning("an open route that reaches an upstream"),
+    "GW263": _warning("a gate of a rollout that nothing judges yet"),
     "GW264": Code("two waves of one name"),
     "GW265": Code("waves that leave out nodes"),
     "GW280": _warning("a raw override of Envoy's settings"),

@@ -49,6 +49,7 @@ class Metrics:
         )
         self._details: set[str] = set()
         self._children: dict[tuple[str, ...], Counter] = {}  # `labels` takes a lock and builds strings each time
+        self._kept: dict[tuple[str, ...], Counter] = {}
 
     def authz(self, rule: str, result: str) -> None:
         child = self._children.get((rule, result))
@@ -58,9 +59,9 @@ class Metrics:
 
     def cache(self, rule: str, result: str) -> None:
         """`result`: hit, miss, or bypass for what is never answered from the cache."""
-        child = self._children.get(("cache", rule, result))
+        child = self._kept.get((rule, result))
         if child is None:
-            child = self._children["cache", rule, result] = self._cache.labels(rule, result)
+            child = self._kept[rule, result] = self._cache.labels(rule, result)
         child.inc()
 
     def logged(self, told: int, lost: int) -> None:

@@ -8,6 +8,9 @@ from gateway.problems import Problem
 
 def problems(scope: Scope) -> Iterator[Problem]:
     rollout = scope.gateway.rollout
+    if rollout.halt_on.error_rate_increase is not None:
+        message = "nothing halts by this yet: Envoys do not tell what their requests came to"
+        yield Problem("GW263", ("rollout", "halt_on", "error_rate_increase"), message, severity="warning")
     names: set[str] = set()
     for index, wave in enumerate(rollout.waves):
         path = ("rollout", "waves", index)

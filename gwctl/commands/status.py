@@ -11,7 +11,9 @@ from gwctl.problems import from_json, show
 
 
 @click.command()
-@click.option("--exit-code", is_flag=True, help="Exit with 5 if the current revision failed or an Envoy rejected it.")
+@click.option(
+    "--exit-code", is_flag=True, help="Exit with 5 if the revision failed or was halted or rejected."
+)
 @target_options
 @output_option
 @click.pass_context
@@ -22,8 +24,12 @@ def status(ctx: click.Context, exit_code: bool, target: Target, output: str) -> 
         _for_people(found)
     else:
         emit(output, "status", found, str)
-    if exit_code and found["state"] in ("failed", "nacked"):
+    if exit_code and (found["state"] in ("failed", "nacked") or halted(found)):
         ctx.exit(Exit.HALTED)
+
+
+def halted(found: dict[str, Any]) -> bool:
+    return found["rollout"] is not None and found["rollout"]["state"] == "halted"
 
 
 def _for_people(found: dict[str, Any]) -> None:
@@ -31,6 +37,9 @@ def _for_people(found: dict[str, Any]) -> None:
     click.echo(f"revision {found['revision']}: {found['state']}" + (f" ({published['version']})" if published else ""))
     if published and published["from_disk"]:
         click.echo(f"serving revision {published['revision']} from disk, as published at {published['at']}")
+    if found["rollout"]:
+        rollout = found["rollout"]
+        click.echo(f"rollout of revision {rollout['revision']}: {rollout['state']}, wave {rollout['wave']}")
     if not found["database"]["reachable"]:
         click.echo(f"database: cannot be reached ({found['database']['error']})")
     if found["failure"]:

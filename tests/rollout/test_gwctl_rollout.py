@@ -5,10 +5,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -118,3 +119,33 @@ async def test_who_waits_in_vain_is_told_why_and_may_leave(one: Plane, tmp_path:
         assert (await gwctl("rollout", "unfreeze")).code == 0
         assert (await gwctl("rollout", "watch")).code == 0
         await all_have(nodes, {"good", "good-2"})
+
+
+async def test_status_compares_nodes_with_what_they_are_given(one: Plane, tmp_path: Path) -> None:
+    """While waves are under way a node of a started one is no straggler, and a halt is told."""
+    nodes = sims(4)
+    await one.api.applied(document("good"))
+    await one.api.published(1)
+    async with fleet(one.port, nodes), served(one, tmp_path) as gwctl:
+        await all_have(nodes, {"good"})
+        await one.api.applied(document("good", "good-2", soak="1h"))
+        await all_have(nodes[:1], {"good", "good-2"})
+        found = await status_when(one, lambda found: {node["state"] for node in found["nodes"]} == {"synced"})
+        assert (found["rollout"], found["state"]) == ({"revision": 2, "state": "running", "wave": 1}, "pending")
+        shown = await gwctl("status", "--exit-code")
+        assert (shown.code, "rollout of revision 2: running, wave 1" in shown.out) == (0, True)
+
+        await one.api.applied(document("good", "bad", on_halt="hold"), supersede=True)
+        halted = {"revision": 3, "state": "halted", "wave": 1}
+        found = await status_when(one, lambda found: found["rollout"] == halted)
+        assert [node["state"] for node in found["nodes"]].count("nacked") == 1
+        assert (await gwctl("status", "--exit-code")).code == 5
+
+
+async def status_when(one: Plane, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while True:
+            found: dict[str, Any] = (await one.api.client.get("/v1/status")).json()
+            if fits(found):
+                return found
+            await asyncio.sleep(0.05)

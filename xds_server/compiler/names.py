@@ -10,8 +10,10 @@ from gateway.scopes import UNSCOPED, Scope
 from xds_server import resources
 
 DECISIONS: Final = "tollhouse/decisions"
-STREAMS: Final = "tollhouse/streams"
 """The cluster of the decision services: ext_authz and rate limiting."""
+
+STREAMS: Final = "tollhouse/streams"
+"""The cluster of what they answer over streams (responses that are kept, quotas), where that is at other addresses."""
 
 QUOTAS: Final = "tollhouse/quotas"
 """The cluster of the decision service that shares out quotas: the same addresses, of which one at a time serves."""
