@@ -32,7 +32,9 @@ from xds_server.compiler import HmacKey, Secret, Settings, compile  # noqa: A004
 from xds_server.compiler.inline import bootstrap
 from xds_server.validate import find_envoy
 
-UNDECIDED: Final = "ext_authz_error"
+UNDECIDED: Final = frozenset({"ext_authz_error", "rate_limiter_error"})
+"""Response code details of Envoy's when the decision service did not answer in time."""
+
 TRIES: Final = 3
 PAUSE: Final = 0.5  # seconds
 OPTIONS: Final = ("--use-dynamic-base-id", "--disable-hot-restart", "--concurrency", "1", "-l", "error")
@@ -136,7 +138,7 @@ class Runner:
         """Who is not decided about in time is asked again: then this machine was busy, and nothing is known."""
         for request, answer in zip(requests, ask(port, requests, tls), strict=True):
             observed, tries = Observed.of(answer), TRIES
-            while observed.details == UNDECIDED and tries:
+            while observed.details in UNDECIDED and tries:
                 time.sleep(PAUSE)
                 observed, tries = Observed.of(next(iter(ask(port, [request], tls)))), tries - 1
             yield observed

@@ -27,7 +27,8 @@ def surrounded(
 ) -> Gateway:
     """`ports`: where the listeners are to be. `stubs`: the port that stands for each upstream.
 
-    `signed_by_others`: providers that keep their keys.
+    `signed_by_others`: providers that keep their keys. Where the limits are not told in time requests are denied,
+    whatever is written: on a busy machine a request that was let pass could not be told from one within its limits.
     """
     providers = {
         name: provider if name in signed_by_others else with_our_key(name, provider)
@@ -38,6 +39,7 @@ def surrounded(
             "listeners": {name: on_loopback(one, ports[name]) for name, one in gateway.listeners.items()},
             "upstreams": {name: stubbed(one, stubs[name]) for name, one in gateway.upstreams.items()},
             "jwt_providers": providers,
+            "rate_limit_defaults": gateway.rate_limit_defaults.model_copy(update={"on_error": "deny"}),
         }
     )
 
