@@ -11,9 +11,7 @@ from gwctl.problems import from_json, show
 
 
 @click.command()
-@click.option(
-    "--exit-code", is_flag=True, help="Exit with 5 if the revision failed or was halted or rejected."
-)
+@click.option("--exit-code", is_flag=True, help="Exit with 5 if the revision failed or was halted or rejected.")
 @target_options
 @output_option
 @click.pass_context
